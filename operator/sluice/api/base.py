@@ -1,0 +1,147 @@
+"""What every API model shares: camelCase on the wire, immutability, and the field types that recur.
+
+Field types carry the JSON schema that reaches the CRD, so a bound written here is a bound the API server enforces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import pydantic
+from pydantic import alias_generators
+
+GROUP: Final = "sluice.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
+"""GEP-2257 durations: `90s`, `1h30m`, `500ms`."""
+
+
+class ApiModel(pydantic.BaseModel):
+    """An immutable piece of a custom resource.
+
+    Unknown fields are dropped, not refused: the API server prunes what the CRD does not know, and what it let through
+    came from a newer CRD than this process.
+    """
+
+    model_config = pydantic.ConfigDict(
+        alias_generator=alias_generators.to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        frozen=True,
+        extra="ignore",
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """The object as JSON-compatible data with camelCase keys; unset (None) fields are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def cel(rule: str, message: str, *, field_path: str | None = None) -> dict[str, str]:
+    """One `x-kubernetes-validations` entry. The message names the field and the fix."""
+    entry = {"rule": rule, "message": message}
+    if field_path is not None:
+        entry["fieldPath"] = field_path
+    return entry
+
+
+def validations(*rules: Mapping[str, str]) -> dict[str, Any]:
+    """JSON-schema extra that carries CEL rules, for `Field(json_schema_extra=…)` or `model_config`."""
+    return {"x-kubernetes-validations": [dict(rule) for rule in rules]}
+
+
+def map_list(*keys: str) -> dict[str, Any]:
+    """JSON-schema extra for a list that people merge: unique by `keys` under server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+Duration = Annotated[
+    str,
+    pydantic.Field(
+        pattern=DURATION_PATTERN,
+        max_length=24,
+        description="A duration such as 30s, 10m or 1h30m.",
+    ),
+]
+"""A GEP-2257 duration; `durations.seconds` turns it into seconds."""
+
+Ratio = Annotated[
+    str,
+    pydantic.Field(
+        pattern=r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$",
+        max_length=8,
+        description='A share between 0 and 1 as a string, such as "0.9".',
+    ),
+]
+
+Percent = Annotated[
+    str,
+    pydantic.Field(
+        pattern=r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$",
+        max_length=9,
+        description='A percentage as a string, such as "0.5%".',
+    ),
+]
+
+DnsLabel = Annotated[
+    str,
+    pydantic.Field(
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        description="A DNS label: lower-case letters, digits and dashes.",
+    ),
+]
+
+ModelName = Annotated[
+    str,
+    pydantic.Field(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
+        description="The name that clients put into the request's `model`.",
+    ),
+]
+
+ConfigKey = Annotated[
+    str,
+    pydantic.Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="A key of the ConfigMap's or Secret's data.",
+    ),
+]
+
+
+class LocalObjectRef(ApiModel):
+    """Refers to an object of a known kind in the same namespace."""
+
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=253, description="The object's name.")]
+
+
+class KeyRef(ApiModel):
+    """Refers to one key of a ConfigMap or Secret in the same namespace."""
+
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=253, description="The object's name.")]
+    key: ConfigKey
+
+
+class NamedObject(pydantic.BaseModel):
+    """The part of `metadata` that decisions use. Not part of any CRD schema."""
+
+    model_config = pydantic.ConfigDict(
+        alias_generator=alias_generators.to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+    name: str
+    namespace: str
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
