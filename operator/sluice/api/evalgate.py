@@ -31,7 +31,9 @@ class Limit(base.ApiModel):
         pydantic.Field(
             description='Highest acceptable share of bad requests, such as "0.01".',
             json_schema_extra=base.validations(
-                base.cel("double(self) > 0.0 && double(self) < 0.5", 'limit.ratio must be above 0 and below 0.5, such as "0.01"')
+                base.cel(
+                    "double(self) > 0.0 && double(self) < 0.5", 'limit.ratio must be above 0 and below 0.5, such as "0.01"'
+                )
             ),
         ),
     ]

@@ -29,7 +29,9 @@ class AllowedNamespaces(base.ApiModel):
 
     from_: Annotated[
         Literal["Same", "All", "Selector"],
-        pydantic.Field(alias="from", description="Same: the gateway's own; All: every one; Selector: those that `selector` selects."),
+        pydantic.Field(
+            alias="from", description="Same: the gateway's own; All: every one; Selector: those that `selector` selects."
+        ),
     ] = "Same"
     selector: Annotated[LabelSelector | None, pydantic.Field(description="Required for Selector, refused otherwise.")] = None
 
@@ -150,9 +152,7 @@ class Backend(base.ApiModel):
 class ChainGroup(base.ApiModel):
     """One group of the chain; the next is tried when it fails before the response starts."""
 
-    backends: Annotated[
-        tuple[Backend, ...], pydantic.Field(min_length=1, max_length=1, description="The group's backend.")
-    ]
+    backends: Annotated[tuple[Backend, ...], pydantic.Field(min_length=1, max_length=1, description="The group's backend.")]
 
 
 class Match(base.ApiModel):
@@ -167,7 +167,9 @@ class Match(base.ApiModel):
 class Timeouts(base.ApiModel):
     """Time limits of a route."""
 
-    request: Annotated[base.Duration, pydantic.Field(description="Longest time of a whole request, all its attempts included.")] = "300s"
+    request: Annotated[
+        base.Duration, pydantic.Field(description="Longest time of a whole request, all its attempts included.")
+    ] = "300s"
 
 
 class Route(base.ApiModel):
@@ -204,7 +206,9 @@ class GatewaySpec(base.ApiModel):
     )
     listeners: Annotated[
         tuple[Listener, ...],
-        pydantic.Field(min_length=1, max_length=1, description="The port that speaks HTTP.", json_schema_extra=base.map_list("name")),
+        pydantic.Field(
+            min_length=1, max_length=1, description="The port that speaks HTTP.", json_schema_extra=base.map_list("name")
+        ),
     ] = (Listener(name="http", port=8080),)
     clients: Annotated[Clients, pydantic.Field(description="Who may call.")] = Clients()
     credentials_secret_ref: Annotated[
@@ -268,7 +272,11 @@ class GatewayStatus(base.ApiModel):
     proxies: Annotated[ProxyStatus, pydantic.Field(description="Proxies that are connected.")] = ProxyStatus()
     routes: Annotated[
         tuple[RouteStatus, ...],
-        pydantic.Field(max_length=256, description="Explicit routes and those of ModelDeployments.", json_schema_extra=base.map_list("name")),
+        pydantic.Field(
+            max_length=256,
+            description="Explicit routes and those of ModelDeployments.",
+            json_schema_extra=base.map_list("name"),
+        ),
     ] = ()
 
 

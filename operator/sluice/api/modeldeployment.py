@@ -89,20 +89,24 @@ class VllmArgs(base.ApiModel):
         pydantic.Field(ge=1, le=1_000_000, description="Requests in flight beyond which vLLM answers 503."),
     ] = None
     quantization: Annotated[
-        str | None, pydantic.Field(max_length=64, pattern=r"^[a-z0-9_-]+$", description="Quantization method, such as fp8 or awq.")
+        str | None,
+        pydantic.Field(max_length=64, pattern=r"^[a-z0-9_-]+$", description="Quantization method, such as fp8 or awq."),
     ] = None
     dtype: Annotated[
         Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None,
         pydantic.Field(description="Type of weights and activations."),
     ] = None
     kv_cache_dtype: Annotated[
-        str | None, pydantic.Field(max_length=32, pattern=r"^[a-z0-9_]+$", description="Type of the KV cache, such as auto or fp8.")
+        str | None,
+        pydantic.Field(max_length=32, pattern=r"^[a-z0-9_]+$", description="Type of the KV cache, such as auto or fp8."),
     ] = None
     prefix_caching: Annotated[bool | None, pydantic.Field(description="Whether prompts share cached prefixes.")] = None
     tool_call_parser: Annotated[
         str | None,
         pydantic.Field(
-            max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="Parser of tool calls; also turns automatic tool choice on."
+            max_length=64,
+            pattern=r"^[A-Za-z0-9_.-]+$",
+            description="Parser of tool calls; also turns automatic tool choice on.",
         ),
     ] = None
     reasoning_parser: Annotated[
@@ -134,7 +138,8 @@ class EnvVar(base.ApiModel):
     """One environment variable of the engine container."""
 
     name: Annotated[
-        str, pydantic.Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable.")
+        str,
+        pydantic.Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable."),
     ]
     value: Annotated[str, pydantic.Field(max_length=4096, description="Its value.")]
 
@@ -146,13 +151,18 @@ class Engine(base.ApiModel):
     image: Annotated[
         str | None,
         pydantic.Field(
-            min_length=1, max_length=512, pattern=r"^[^\s]+$", description="Container image. Default: the operator's engine image."
+            min_length=1,
+            max_length=512,
+            pattern=r"^[^\s]+$",
+            description="Container image. Default: the operator's engine image.",
         ),
     ] = None
     vllm: Annotated[VllmEngine | None, pydantic.Field(description="Settings of the VLLM engine.")] = None
     env: Annotated[
         tuple[EnvVar, ...] | None,
-        pydantic.Field(max_length=64, description="Environment of the engine container.", json_schema_extra=base.map_list("name")),
+        pydantic.Field(
+            max_length=64, description="Environment of the engine container.", json_schema_extra=base.map_list("name")
+        ),
     ] = None
 
 
@@ -191,9 +201,7 @@ class GatewayRef(base.ApiModel):
     """A Gateway that may send traffic here."""
 
     name: Annotated[str, pydantic.Field(min_length=1, max_length=50, description="The Gateway's name.")]
-    namespace: Annotated[
-        base.DnsLabel | None, pydantic.Field(description="Its namespace. Default: this object's own.")
-    ] = None
+    namespace: Annotated[base.DnsLabel | None, pydantic.Field(description="Its namespace. Default: this object's own.")] = None
 
 
 class GateRef(base.ApiModel):
@@ -249,7 +257,8 @@ class Canary(base.ApiModel):
         ),
     ] = None
     step_deadline: Annotated[
-        base.Duration, pydantic.Field(description="After its hold, how long a step waits for its gates before it is rolled back.")
+        base.Duration,
+        pydantic.Field(description="After its hold, how long a step waits for its gates before it is rolled back."),
     ] = "2h"
 
 
@@ -310,7 +319,9 @@ class ModelDeploymentSpec(base.ApiModel):
     ] = "300s"
     gateway_refs: Annotated[
         tuple[GatewayRef, ...],
-        pydantic.Field(max_length=8, description="Gateways that route to this model by its served name; each must allow this namespace."),
+        pydantic.Field(
+            max_length=8, description="Gateways that route to this model by its served name; each must allow this namespace."
+        ),
     ] = ()
     rollout: Annotated[Rollout, pydantic.Field(description="How a new revision is judged and promoted.")] = Rollout()
 
@@ -380,7 +391,9 @@ class RolloutStatus(base.ApiModel):
     step: Annotated[str | None, pydantic.Field(max_length=63, description="The current step.")] = None
     weight: Annotated[str, pydantic.Field(max_length=8, description="Percent of traffic for the revision.")] = "0"
     epoch: Annotated[int, pydantic.Field(ge=0, description="Rises with every change of traffic.")] = 0
-    started_at: Annotated[str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Start of the rollout.")] = ""
+    started_at: Annotated[
+        str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Start of the rollout.")
+    ] = ""
     step_entered_at: Annotated[
         str | None,
         pydantic.Field(
@@ -408,7 +421,9 @@ class LastRollout(base.ApiModel):
     finished_at: Annotated[str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="End.")] = ""
     gates: Annotated[
         tuple[GateStatus, ...],
-        pydantic.Field(max_length=64, description="What each gate said last.", json_schema_extra=base.map_list("name", "metric")),
+        pydantic.Field(
+            max_length=64, description="What each gate said last.", json_schema_extra=base.map_list("name", "metric")
+        ),
     ] = ()
 
 
@@ -426,7 +441,9 @@ class ModelDeploymentStatus(base.ApiModel):
     selector: Annotated[
         str | None, pydantic.Field(max_length=512, description="Label selector of the stable revision's pods, for /scale.")
     ] = None
-    stable_revision: Annotated[str | None, pydantic.Field(max_length=63, description="Hash of the revision that serves.")] = None
+    stable_revision: Annotated[str | None, pydantic.Field(max_length=63, description="Hash of the revision that serves.")] = (
+        None
+    )
     epoch: Annotated[int, pydantic.Field(ge=0, description="Highest traffic epoch ever written.")] = 0
     rollout: Annotated[RolloutStatus | None, pydantic.Field(description="The rollout under way.")] = None
     last_rollout: Annotated[LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = None

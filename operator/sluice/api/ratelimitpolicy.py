@@ -25,7 +25,9 @@ class TargetRef(base.ApiModel):
 class LimitMatch(base.ApiModel):
     """Which requests a limit is for. What is unset matches all."""
 
-    models: Annotated[tuple[base.ModelName, ...], pydantic.Field(max_length=16, description="Values of the request's `model`.")] = ()
+    models: Annotated[
+        tuple[base.ModelName, ...], pydantic.Field(max_length=16, description="Values of the request's `model`.")
+    ] = ()
     clients: Annotated[
         tuple[Annotated[str, pydantic.Field(min_length=1, max_length=253)], ...],
         pydantic.Field(max_length=64, description="Names of clients."),
@@ -58,14 +60,14 @@ class LimitSpec(base.ApiModel):
         pydantic.Field(
             description="The time in which `amount` is refilled.",
             json_schema_extra=base.validations(
-                base.cel("duration(self) >= duration('1s') && duration(self) <= duration('24h')", "per must be between 1s and 24h")
+                base.cel(
+                    "duration(self) >= duration('1s') && duration(self) <= duration('24h')", "per must be between 1s and 24h"
+                )
             ),
         ),
     ]
     algorithm: Annotated[Literal["TokenBucket"], pydantic.Field(description="How the amount is refilled.")] = "TokenBucket"
-    burst: Annotated[
-        int | None, pydantic.Field(ge=1, le=1_000_000_000, description="Most at once. Default: amount.")
-    ] = None
+    burst: Annotated[int | None, pydantic.Field(ge=1, le=1_000_000_000, description="Most at once. Default: amount.")] = None
     scope: Annotated[
         Literal["PerReplica"],
         pydantic.Field(description="PerReplica: each proxy pod counts on its own, inside Envoy."),
@@ -77,11 +79,21 @@ class RateLimitPolicySpec(base.ApiModel):
 
     target_refs: Annotated[
         tuple[TargetRef, ...],
-        pydantic.Field(min_length=1, max_length=8, description="Gateways of the same namespace.", json_schema_extra=base.map_list("kind", "name")),
+        pydantic.Field(
+            min_length=1,
+            max_length=8,
+            description="Gateways of the same namespace.",
+            json_schema_extra=base.map_list("kind", "name"),
+        ),
     ]
     limits: Annotated[
         tuple[LimitSpec, ...],
-        pydantic.Field(min_length=1, max_length=16, description="Limits; all that match must admit a request.", json_schema_extra=base.map_list("name")),
+        pydantic.Field(
+            min_length=1,
+            max_length=16,
+            description="Limits; all that match must admit a request.",
+            json_schema_extra=base.map_list("name"),
+        ),
     ]
 
 
