@@ -1,0 +1,1 @@
+"""Pure builders of the Kubernetes objects that run models and proxies: spec in, object out."""
