@@ -30,7 +30,8 @@ def template(source: str = "file:///models/good", **engine: Any) -> dict[str, An
 
 def engine_of(pod: dict[str, Any]) -> dict[str, Any]:
     """The engine container."""
-    return pod["spec"]["containers"][0]
+    engine: dict[str, Any] = pod["spec"]["containers"][0]
+    return engine
 
 
 @pytest.mark.parametrize(
