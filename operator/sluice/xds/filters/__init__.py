@@ -1,0 +1,1 @@
+"""HTTP filters of the gateway's listener, one a file."""
