@@ -1,0 +1,1 @@
+"""Reconciles ModelDeployments: revisions, their pods and their rollout."""

@@ -1,0 +1,195 @@
+"""The status of a ModelDeployment as a pure projection of what was observed and decided.
+
+kstatus rules: `Ready` and `Available` are always there; `Reconciling` and `Stalled` only while True.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator
+
+from sluice.api import conditions, modeldeployment
+from sluice.workloads import revision
+
+Type = conditions.ConditionType
+
+
+class Reason(enum.StrEnum):
+    """Reasons of this kind's conditions that do not come from a cause, a gate or a problem."""
+
+    SERVING = "Serving"
+    """The revision the spec asks for serves with all its pods."""
+    NOTHING_SERVES = "NothingServes"
+    """No pod of a stable revision is ready."""
+    FIRST_REVISION = "FirstRevision"
+    """The first revision is being started; nothing served before."""
+    PODS_NOT_READY = "PodsNotReady"
+    """Fewer pods of the stable revision are ready than the spec asks for."""
+    ROLLING_OUT = "RollingOut"
+    """A new revision is on its way."""
+    REVISION_REJECTED = "RevisionRejected"
+    """The revision that the spec asks for failed and is not tried again."""
+    SPLIT = "Split"
+    """Weights reach users through the gateways."""
+    NO_TRAFFIC_SPLIT = "NoTrafficSplit"
+    """No gateway routes to this model, so a rollout has no weights."""
+    GATES_PASS = "GatesPass"  # noqa: S105 - a reason, not a secret
+    """Nothing that was measured speaks against the revision in rollout."""
+    GATE_FAILED = "GateFailed"
+    """A gate has proven harm."""
+    MEASURING = "Measuring"
+    """There is not enough evidence yet."""
+    LOADED = "Loaded"
+    """All pods of the wanted revision have loaded their model."""
+    LOADING = "Loading"
+    """Pods of the wanted revision load their model."""
+    RESOLVED = "Resolved"
+    """All references resolve."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A user's mistake: what is wrong and the fix. Not retried until something changes."""
+
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What the status speaks of."""
+
+    model: modeldeployment.ModelDeployment
+    served_name: str
+    wanted: revision.Revision | None
+    stable: revision.Revision | None
+    replicas: int
+    """Pods of the stable revision."""
+    ready_replicas: int
+    selector: str | None
+    wanted_ready: bool
+    """Whether all pods of the wanted revision are ready."""
+    rollout: modeldeployment.RolloutStatus | None
+    last_rollout: modeldeployment.LastRollout | None
+    epoch: int
+    split: bool
+    problems: tuple[Problem, ...] = ()
+
+
+def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStatus:
+    """The status to write. `now` is an RFC 3339 time."""
+    generation = view.model.metadata.generation
+    return modeldeployment.ModelDeploymentStatus(
+        observed_generation=generation,
+        conditions=conditions.merge(view.model.status.conditions, _conditions(view), generation=generation, now=now),
+        model=view.served_name,
+        replicas=view.replicas,
+        ready_replicas=view.ready_replicas,
+        selector=view.selector,
+        stable_revision=view.stable.hash if view.stable else None,
+        epoch=view.epoch,
+        rollout=view.rollout,
+        last_rollout=view.last_rollout,
+    )
+
+
+def _conditions(view: View) -> Iterator[conditions.Condition]:
+    ready = _ready(view)
+    yield ready
+    yield _available(view)
+    stalled = _stalled(view)
+    if stalled is not None:
+        yield stalled
+    elif ready.status != "True":
+        yield conditions.make(Type.RECONCILING, True, ready.reason, ready.message)
+    yield _resolved(view)
+    yield _traffic_split(view)
+    yield _model_loaded(view)
+    if view.rollout is not None:
+        yield _canary_healthy(view.rollout)
+
+
+def _ready(view: View) -> conditions.Condition:
+    stalled = _stalled(view)
+    if stalled is not None:
+        return conditions.make(Type.READY, False, stalled.reason, stalled.message)
+    if view.rollout is not None:
+        return conditions.make(Type.READY, False, view.rollout.reason or Reason.ROLLING_OUT, _progress(view.rollout))
+    if view.stable is None:
+        return conditions.make(Type.READY, False, Reason.FIRST_REVISION, "The first revision is being started")
+    desired = view.model.spec.replicas
+    message = f"Revision {view.stable.hash} serves with {view.ready_replicas} of {desired} pods"
+    if view.ready_replicas < desired:
+        return conditions.make(Type.READY, False, Reason.PODS_NOT_READY, message)
+    return conditions.make(Type.READY, True, Reason.SERVING, message)
+
+
+def _progress(rollout: modeldeployment.RolloutStatus) -> str:
+    step = f", step {rollout.step} at {rollout.weight} %" if rollout.step else ""
+    text = f"Revision {rollout.revision} is {rollout.phase.value}{step}"
+    return f"{text}: {rollout.message}" if rollout.message else text
+
+
+def _available(view: View) -> conditions.Condition:
+    if view.stable is not None and view.ready_replicas > 0:
+        return conditions.make(Type.AVAILABLE, True, Reason.SERVING, f"Revision {view.stable.hash} serves")
+    if view.stable is not None and view.model.spec.replicas == 0:
+        return conditions.make(Type.AVAILABLE, False, Reason.NOTHING_SERVES, "spec.replicas is 0: raise it to serve")
+    return conditions.make(Type.AVAILABLE, False, Reason.NOTHING_SERVES, "No pod of a stable revision is ready")
+
+
+def _stalled(view: View) -> conditions.Condition | None:
+    if view.problems:
+        first = view.problems[0]
+        return conditions.make(Type.STALLED, True, first.reason, "; ".join(problem.message for problem in view.problems))
+    if view.rollout is None and view.wanted is not None and view.wanted.outcome is revision.OutcomeLabel.REJECTED:
+        return conditions.make(Type.STALLED, True, Reason.REVISION_REJECTED, _rejection(view, view.wanted))
+    return None
+
+
+def _rejection(view: View, wanted: revision.Revision) -> str:
+    last = view.last_rollout
+    why = f": {last.reason}: {last.message}" if last is not None and last.revision == wanted.hash else ""
+    serves = f"; revision {view.stable.hash} goes on serving" if view.stable else "; nothing serves"
+    return f"Revision {wanted.hash} was rejected{why}{serves}. Change spec.template to try another revision"
+
+
+def _resolved(view: View) -> conditions.Condition:
+    if view.problems:
+        first = view.problems[0]
+        return conditions.make(Type.RESOLVED_REFS, False, first.reason, first.message)
+    return conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All references resolve")
+
+
+def _traffic_split(view: View) -> conditions.Condition:
+    if view.split:
+        return conditions.make(
+            Type.TRAFFIC_SPLIT, True, Reason.SPLIT, "Weights reach users through the gateways of gatewayRefs"
+        )
+    return conditions.make(
+        Type.TRAFFIC_SPLIT,
+        False,
+        Reason.NO_TRAFFIC_SPLIT,
+        "No gateway routes to this model: gates before any traffic run, then the Service moves at once. "
+        "Add spec.gatewayRefs to split traffic",
+    )
+
+
+def _model_loaded(view: View) -> conditions.Condition:
+    if view.wanted is None:
+        return conditions.make(Type.MODEL_LOADED, None, Reason.LOADING, "No revision has been made yet")
+    if view.wanted_ready:
+        return conditions.make(Type.MODEL_LOADED, True, Reason.LOADED, f"All pods of revision {view.wanted.hash} are ready")
+    return conditions.make(Type.MODEL_LOADED, False, Reason.LOADING, f"Not all pods of revision {view.wanted.hash} are ready")
+
+
+def _canary_healthy(rollout: modeldeployment.RolloutStatus) -> conditions.Condition:
+    verdicts = {gate.verdict for gate in rollout.gates}
+    if modeldeployment.Verdict.FAIL in verdicts:
+        failed = next(gate for gate in rollout.gates if gate.verdict is modeldeployment.Verdict.FAIL)
+        message = f"{failed.name}/{failed.metric}: {failed.message or failed.reason or 'harm is proven'}"
+        return conditions.make(Type.CANARY_HEALTHY, False, Reason.GATE_FAILED, message)
+    if verdicts and verdicts == {modeldeployment.Verdict.PASS}:
+        return conditions.make(Type.CANARY_HEALTHY, True, Reason.GATES_PASS, "Every gate passes so far")
+    return conditions.make(Type.CANARY_HEALTHY, None, Reason.MEASURING, "There is not enough evidence yet")
