@@ -34,7 +34,7 @@ class Reason(enum.StrEnum):
     """Weights reach users through the gateways."""
     NO_TRAFFIC_SPLIT = "NoTrafficSplit"
     """No gateway routes to this model, so a rollout has no weights."""
-    GATES_PASS = "GatesPass"  # noqa: S105 - a reason, not a secret
+    GATES_PASS = "GatesPass"
     """Nothing that was measured speaks against the revision in rollout."""
     GATE_FAILED = "GateFailed"
     """A gate has proven harm."""

@@ -1,0 +1,1 @@
+"""Reconciles Gateways: their proxies' pods, and what the proxies run."""
