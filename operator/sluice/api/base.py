@@ -39,9 +39,14 @@ class ApiModel(pydantic.BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def cel(rule: str, message: str, *, field_path: str | None = None) -> dict[str, str]:
-    """One `x-kubernetes-validations` entry. The message names the field and the fix."""
+def cel(rule: str, message: str, *, field_path: str | None = None, message_expression: str | None = None) -> dict[str, str]:
+    """One `x-kubernetes-validations` entry. The message names the field and the fix.
+
+    `message_expression` is CEL for a message that also names the value; `message` stands in where that fails.
+    """
     entry = {"rule": rule, "message": message}
+    if message_expression is not None:
+        entry["messageExpression"] = message_expression
     if field_path is not None:
         entry["fieldPath"] = field_path
     return entry
@@ -66,6 +71,18 @@ Duration = Annotated[
     ),
 ]
 """A GEP-2257 duration; `durations.seconds` turns it into seconds."""
+
+
+def duration_between(field: str, low: str, high: str) -> dict[str, Any]:
+    """JSON-schema extra that keeps the Duration called `field` between `low` and `high`, both included."""
+    return validations(
+        cel(
+            f"duration(self) >= duration('{low}') && duration(self) <= duration('{high}')",
+            f"{field} must be between {low} and {high}",
+            message_expression=f"'{field} must be between {low} and {high}, not ' + self",
+        )
+    )
+
 
 Ratio = Annotated[
     str,

@@ -66,7 +66,9 @@ class Metric(base.ApiModel):
     require: Annotated[
         Literal["NoHarm", "Proof"],
         pydantic.Field(
-            description="NoHarm: passes once harm of twice the margin is ruled out. Proof: passes once non-inferiority is proven."
+            description=(
+                "NoHarm: passes once harm of twice the margin is ruled out. Proof: passes once non-inferiority is proven."
+            )
         ),
     ] = "NoHarm"
 
@@ -135,7 +137,12 @@ class Eval(base.ApiModel):
         int | None, pydantic.Field(ge=1, le=100_000, description="Items to use, taken evenly over the dataset. Default: all.")
     ] = None
     concurrency: Annotated[int, pydantic.Field(ge=1, le=64, description="Requests at a time.")] = 4
-    timeout: Annotated[base.Duration, pydantic.Field(description="Longest time of the whole eval.")] = "30m"
+    timeout: Annotated[
+        base.Duration,
+        pydantic.Field(
+            description="Longest time of the whole eval.", json_schema_extra=base.duration_between("timeout", "1s", "24h")
+        ),
+    ] = "30m"
     max_error_rate: Annotated[
         base.Ratio,
         pydantic.Field(description="Above this share of failed requests the run is an Error, not a verdict."),
@@ -158,8 +165,13 @@ class EvalGateSpec(base.ApiModel):
         json_schema_extra=base.validations(
             base.cel(
                 "(has(self.metrics) && size(self.metrics) > 0) || (has(self.evals) && size(self.evals) > 0)",
-                "an EvalGate needs at least one metric or eval",
-            )
+                "an EvalGate needs at least one entry in spec.metrics or spec.evals",
+            ),
+            base.cel(
+                "!has(self.metrics) || !has(self.evals) || !self.metrics.exists(m, self.evals.exists(e, e.name == m.name))",
+                "a metric and an eval may not share a name, for status lists them together: rename one",
+                field_path=".evals",
+            ),
         )
     )
 

@@ -142,7 +142,8 @@ class Backend(base.ApiModel):
     model_config = pydantic.ConfigDict(
         json_schema_extra=base.validations(
             base.cel(
-                "(self.type == 'ModelDeployment') == has(self.modelDeployment) && (self.type == 'Provider') == has(self.provider)",
+                "(self.type == 'ModelDeployment') == has(self.modelDeployment) && "
+                "(self.type == 'Provider') == has(self.provider)",
                 "a backend needs exactly the member that its type names: modelDeployment or provider",
             )
         )
@@ -168,7 +169,11 @@ class Timeouts(base.ApiModel):
     """Time limits of a route."""
 
     request: Annotated[
-        base.Duration, pydantic.Field(description="Longest time of a whole request, all its attempts included.")
+        base.Duration,
+        pydantic.Field(
+            description="Longest time of a whole request, all its attempts included.",
+            json_schema_extra=base.duration_between("timeouts.request", "1s", "24h"),
+        ),
     ] = "300s"
 
 
@@ -214,7 +219,9 @@ class GatewaySpec(base.ApiModel):
     credentials_secret_ref: Annotated[
         base.LocalObjectRef | None,
         pydantic.Field(
-            description="Secret of this namespace with the providers' keys, mounted into the proxies; the operator never reads it."
+            description=(
+                "Secret of this namespace with the providers' keys, mounted into the proxies; the operator never reads it."
+            )
         ),
     ] = None
     providers: Annotated[
@@ -236,7 +243,13 @@ class GatewaySpec(base.ApiModel):
                 "!has(self.providers) || has(self.credentialsSecretRef) || self.providers.all(p, !has(p.credentials))",
                 "spec.credentialsSecretRef is required when a provider has credentials: name the Secret that holds its key",
                 field_path=".credentialsSecretRef",
-            )
+            ),
+            base.cel(
+                "!has(self.routes) || self.routes.all(r, r.chain.all(g, g.backends.all(b, !has(b.provider) || "
+                "(has(self.providers) && self.providers.exists(p, p.name == b.provider.name)))))",
+                "a backend's provider.name must be the name of an entry in spec.providers: add that or correct the name",
+                field_path=".routes",
+            ),
         )
     )
 
@@ -253,7 +266,7 @@ class RouteStatus(base.ApiModel):
     """The state of one route."""
 
     name: Annotated[str, pydantic.Field(max_length=160, description="The route, or the served name of a ModelDeployment.")]
-    models: Annotated[tuple[str, ...], pydantic.Field(max_length=16, description="Models it answers for.")] = ()
+    models: Annotated[tuple[base.ModelName, ...], pydantic.Field(max_length=16, description="Models it answers for.")] = ()
     conditions: Annotated[
         tuple[cond.Condition, ...],
         pydantic.Field(max_length=8, description="Accepted and ResolvedRefs.", json_schema_extra=base.map_list("type")),

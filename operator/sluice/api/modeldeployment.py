@@ -2,6 +2,8 @@
 
 `spec.template` is everything that makes a revision and carries no schema defaults: a default is applied when a revision
 is rendered and is recorded in it, so that a changed default never makes a revision.
+
+One kind is one file, so this one is long: it is declarations, one field after the other.
 """
 
 from __future__ import annotations
@@ -18,23 +20,37 @@ from sluice.api import conditions as cond  # a field is named conditions
 KIND: Final = "ModelDeployment"
 PLURAL: Final = "modeldeployments"
 
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
+
+
 Quantity = Annotated[
     str,
-    pydantic.Field(
-        max_length=32,
-        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
-        description="A Kubernetes quantity such as 500m, 2 or 16Gi.",
+    pydantic.BeforeValidator(_as_text),
+    pydantic.WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+            "description": "A Kubernetes quantity such as 500m, 2 or 16Gi.",
+        }
     ),
 ]
+"""Text in the model, though YAML may have it as a number, as in `cpu: 2`."""
 
 OWNED_FLAGS: Final = (
-    "model", "served-model-name", "host", "port", "root-path", "uds", "api-key", "ssl-[a-z-]+", "max-model-len",
-    "tensor-parallel-size", "tp", "gpu-memory-utilization", "max-num-seqs", "max-num-batched-tokens",
+    "model", "revision", "config", "served-model-name", "host", "port", "root-path", "uds", "api-key", "ssl-[a-z-]+",
+    "max-model-len", "tensor-parallel-size", "tp", "gpu-memory-utilization", "max-num-seqs", "max-num-batched-tokens",
     "max-num-queued-reqs", "quantization", "q", "dtype", "kv-cache-dtype", "(no-)?enable-prefix-caching",
     "tool-call-parser", "(no-)?enable-auto-tool-choice", "reasoning-parser", "shutdown-timeout",
     "(no-)?enable-server-load-tracking", "(no-)?enable-force-include-usage",
 )  # fmt: skip
 """vLLM flags, as regular expressions, that typed fields or Sluice itself own: `extraArgs` may not repeat them."""
+_OWNED: Final = "arg.replace('_', '-').matches('^--?(" + "|".join(OWNED_FLAGS) + ")(=|$)')"
+"""CEL: whether `arg` is such a flag. vLLM takes `_` for `-` in the names of flags."""
+_OWNERS: Final = "Sluice sets itself or that has a field of its own under spec.template.model or spec.template.engine.vllm.args"
 
 
 class ModelSource(base.ApiModel):
@@ -125,9 +141,11 @@ class VllmEngine(base.ApiModel):
             description="Further arguments, passed as they are. A flag that Sluice or a typed argument owns is refused.",
             json_schema_extra=base.validations(
                 base.cel(
-                    "self.all(a, !a.matches('^--?(" + "|".join(OWNED_FLAGS) + ")(=.*)?$'))",
-                    "extraArgs may not repeat a flag that Sluice owns (model, served name, port, drain) or that has a typed field: "
-                    "use spec.template.engine.vllm.args or spec.template.model instead",
+                    f"!self.exists(arg, {_OWNED})",
+                    f"extraArgs may not hold a flag that {_OWNERS}",
+                    message_expression=(
+                        f"'extraArgs may not hold ' + self.filter(arg, {_OWNED}).join(', ') + ', a flag that {_OWNERS}'"
+                    ),
                 )
             ),
         ),
@@ -176,6 +194,9 @@ class Gpu(base.ApiModel):
     ] = None
 
 
+_GPU_NAME: Final = "(has(self.gpu.resourceName) ? self.gpu.resourceName : 'nvidia.com/gpu')"
+
+
 class Resources(base.ApiModel):
     """What one replica asks the scheduler for."""
 
@@ -188,6 +209,22 @@ class Resources(base.ApiModel):
     ] = None
     shared_memory: Annotated[Quantity | None, pydantic.Field(description="Size of /dev/shm. Default: 2Gi.")] = None
 
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            *(
+                base.cel(
+                    f"!has(self.gpu) || !has(self.{amounts}) || !({_GPU_NAME} in self.{amounts})",
+                    f"resources.{amounts} may not hold the GPU resource beside resources.gpu: keep resources.gpu.count only",
+                    field_path=f".{amounts}",
+                )
+                for amounts in ("requests", "limits")
+            )
+        )
+    )
+
+
+_HAS_PARALLEL: Final = "(has(self.engine.vllm) && has(self.engine.vllm.args) && has(self.engine.vllm.args.tensorParallelSize))"
+
 
 class Template(base.ApiModel):
     """Everything that makes a revision: a change here starts a rollout, a change elsewhere never does."""
@@ -195,6 +232,17 @@ class Template(base.ApiModel):
     model: Annotated[ModelSource, pydantic.Field(description="The model.")]
     engine: Annotated[Engine, pydantic.Field(description="The inference server.")]
     resources: Annotated[Resources | None, pydantic.Field(description="Resources of one replica.")] = None
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            base.cel(
+                f"!{_HAS_PARALLEL} || !has(self.resources) || !has(self.resources.gpu) || self.resources.gpu.count == 0 || "
+                "self.engine.vllm.args.tensorParallelSize <= self.resources.gpu.count",
+                "engine.vllm.args.tensorParallelSize may not be above resources.gpu.count: raise the count or lower the size",
+                field_path=".engine.vllm.args.tensorParallelSize",
+            )
+        )
+    )
 
 
 class GatewayRef(base.ApiModel):
@@ -233,7 +281,13 @@ class Step(base.ApiModel):
 
     name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the step; unique among the steps.")]
     weight: Weight
-    hold: Annotated[base.Duration | None, pydantic.Field(description="How long the step lasts at least. Default: 0s.")] = None
+    hold: Annotated[
+        base.Duration | None,
+        pydantic.Field(
+            description="How long the step lasts at least. Default: 0s.",
+            json_schema_extra=base.duration_between("hold", "0s", "720h"),
+        ),
+    ] = None
     gates: Annotated[
         tuple[GateRef, ...] | None,
         pydantic.Field(
@@ -258,7 +312,10 @@ class Canary(base.ApiModel):
     ] = None
     step_deadline: Annotated[
         base.Duration,
-        pydantic.Field(description="After its hold, how long a step waits for its gates before it is rolled back."),
+        pydantic.Field(
+            description="After its hold, how long a step waits for its gates before it is rolled back.",
+            json_schema_extra=base.duration_between("stepDeadline", "1s", "720h"),
+        ),
     ] = "2h"
 
 
@@ -311,11 +368,17 @@ class ModelDeploymentSpec(base.ApiModel):
     replicas: Annotated[int, pydantic.Field(ge=0, le=1000, description="Pods of the stable revision.")] = 1
     startup_timeout: Annotated[
         base.Duration,
-        pydantic.Field(description="How long a pod may take to become ready while its engine container runs."),
+        pydantic.Field(
+            description="How long a pod may take to become ready while its engine container runs.",
+            json_schema_extra=base.duration_between("startupTimeout", "10s", "24h"),
+        ),
     ] = "20m"
     drain_timeout: Annotated[
         base.Duration,
-        pydantic.Field(description="How long a pod that leaves may go on with requests in flight."),
+        pydantic.Field(
+            description="How long a pod that leaves may go on with requests in flight.",
+            json_schema_extra=base.duration_between("drainTimeout", "1s", "24h"),
+        ),
     ] = "300s"
     gateway_refs: Annotated[
         tuple[GatewayRef, ...],

@@ -59,11 +59,7 @@ class LimitSpec(base.ApiModel):
         base.Duration,
         pydantic.Field(
             description="The time in which `amount` is refilled.",
-            json_schema_extra=base.validations(
-                base.cel(
-                    "duration(self) >= duration('1s') && duration(self) <= duration('24h')", "per must be between 1s and 24h"
-                )
-            ),
+            json_schema_extra=base.duration_between("per", "1s", "24h"),
         ),
     ]
     algorithm: Annotated[Literal["TokenBucket"], pydantic.Field(description="How the amount is refilled.")] = "TokenBucket"

@@ -1,0 +1,87 @@
+"""Roles from the table of resources that the client enforces: what the code does not declare, it may not do.
+
+Also the roles for people: whoever may edit or view a namespace may do so with Sluice's kinds, by aggregation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sluice.api import base, crdgen, naming
+from sluice.kube import resources
+
+NAME: Final = "sluice-operator"
+NAMESPACE: Final = "sluice-system"
+_LABELS: Final = {naming.LABEL_NAME: naming.MANAGED_BY}
+_VIEW: Final = ("get", "list", "watch")
+_EDIT: Final = (*_VIEW, "create", "update", "patch", "delete", "deletecollection")
+
+
+def build_rbac() -> list[dict[str, Any]]:
+    """All objects of `manifests/rbac.yaml`."""
+    cluster_rules = [*resources.rules(resources.Reach.CLUSTER), *resources.rules(resources.Reach.WATCHED)]
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(NAME, namespaced=True)},
+        _role("ClusterRole", NAME, _policy(cluster_rules)),
+        _binding("ClusterRole"),
+        _role("Role", NAME, _policy(resources.rules(resources.Reach.OPERATOR)), namespaced=True),
+        _binding("Role"),
+        _people_role("sluice-view", _VIEW, ("view",)),
+        _people_role("sluice-edit", _EDIT, ("edit", "admin")),
+    ]
+
+
+def _policy(rules: Iterable[tuple[resources.Resource, resources.Rule]]) -> list[dict[str, Any]]:
+    """RBAC rules, those that differ in the resource alone joined."""
+    joined: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for resource, rule in rules:
+        verbs = tuple(verb.value for verb in resources.Verb if verb in rule.verbs)
+        name = f"{resource.plural}/{rule.subresource}" if rule.subresource else resource.plural
+        names = joined.setdefault((resource.group, verbs, rule.names), [])
+        if name not in names:
+            names.append(name)
+    return [
+        {
+            "apiGroups": [group],
+            "resources": plurals,
+            **({"resourceNames": list(names)} if names else {}),
+            "verbs": list(verbs),
+        }
+        for (group, verbs, names), plurals in joined.items()
+    ]
+
+
+def _role(kind: str, name: str, rules: list[dict[str, Any]], *, namespaced: bool = False) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": _metadata(name, namespaced=namespaced),
+        "rules": rules,
+    }
+
+
+def _binding(role_kind: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": f"{role_kind}Binding",
+        "metadata": _metadata(NAME, namespaced=role_kind == "Role"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": NAME},
+        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
+    }
+
+
+def _people_role(name: str, verbs: tuple[str, ...], aggregate_to: tuple[str, ...]) -> dict[str, Any]:
+    plurals = [kind.plural for kind in crdgen.KINDS]
+    rules = [{"apiGroups": [base.GROUP], "resources": plurals, "verbs": list(verbs)}]
+    scalable = [f"{kind.plural}/scale" for kind in crdgen.KINDS if kind.scale]
+    if "patch" in verbs:
+        rules.append({"apiGroups": [base.GROUP], "resources": scalable, "verbs": ["get", "update", "patch"]})
+    role = _role("ClusterRole", name, rules)
+    role["metadata"]["labels"] |= {f"rbac.authorization.k8s.io/aggregate-to-{to}": "true" for to in aggregate_to}
+    return role
+
+
+def _metadata(name: str, *, namespaced: bool) -> dict[str, Any]:
+    where = {"namespace": NAMESPACE} if namespaced else {}
+    return {"name": name, **where, "labels": dict(_LABELS)}
