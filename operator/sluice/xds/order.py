@@ -10,8 +10,15 @@ from typing import Final
 
 from sluice.xds import snapshot
 
-ADD: Final = (snapshot.CLUSTER, snapshot.ENDPOINTS, snapshot.EXTENSION, snapshot.LISTENER, snapshot.ROUTE)
+ADD: Final = (
+    snapshot.SECRET,
+    snapshot.CLUSTER,
+    snapshot.ENDPOINTS,
+    snapshot.EXTENSION,
+    snapshot.LISTENER,
+    snapshot.ROUTE,
+)
 """Make: a cluster before its endpoints, both before the routes; a filter's configuration before the listener that uses it."""
 
-REMOVE: Final = (snapshot.ROUTE, snapshot.LISTENER, snapshot.EXTENSION, snapshot.ENDPOINTS, snapshot.CLUSTER)
+REMOVE: Final = tuple(reversed(ADD))
 """Break, after what was added is acknowledged: the reverse."""

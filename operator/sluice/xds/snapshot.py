@@ -17,6 +17,9 @@ ENDPOINTS: Final = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 EXTENSION: Final = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 """ECDS: configuration of one HTTP filter."""
 
+SECRET: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+"""SDS: file names of providers' credentials inside the proxy, never their content."""
+
 Message = Any
 """A protobuf message: xds-protos ships no types."""
 
