@@ -1,0 +1,117 @@
+"""What the pods of a revision say about it, in the closed set of causes that a rollout acts on.
+
+Reading pods is in `causes`; what follows from a cause is in `checks`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class CauseClass(enum.StrEnum):
+    """Whose fault it is, which decides what a rollout does about it."""
+
+    ENVIRONMENT = "Environment"
+    """The cluster's, or a person can mend it without a new revision: traffic leaves, and the rollout waits."""
+    REVISION = "Revision"
+    """The revision's own: it fails."""
+    NONE = "None"
+    """Nobody's: it starts, or it is being taken away. No evidence of anything."""
+
+
+class Cause(enum.StrEnum):
+    """Why a pod of the revision is not ready. The values are the reasons that users read."""
+
+    UNSCHEDULABLE = "Unschedulable"
+    """No node has room, or none fits."""
+    VOLUME_PENDING = "VolumePending"
+    """A volume claim is missing or not bound."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """The namespace's quota refuses the pod."""
+    PODS_REFUSED = "PodsRefused"
+    """The API server refuses the pod for another reason, such as a policy."""
+    EVICTED = "Evicted"
+    """The node or an administrator took the pod away."""
+    PREEMPTED = "Preempted"
+    """A pod of higher priority took its place."""
+    NODE_LOST = "NodeLost"
+    """Its node does not answer."""
+    NODE_REFUSED = "NodeRefused"
+    """The kubelet did not admit the pod, for example because a device was gone."""
+    PULLING = "Pulling"
+    """The image is being pulled or volumes are being mounted: Kubernetes does not tell them apart."""
+    PULL_FAILED = "PullFailed"
+    """The image could not be pulled for now."""
+    IMAGE_ACCESS_DENIED = "ImageAccessDenied"
+    """The registry refuses: a Secret can mend it."""
+    CONFIG_MISSING = "ConfigMissing"
+    """A Secret, ConfigMap or key that the pod names does not exist."""
+    DOWNLOAD_FAILED = "DownloadFailed"
+    """The engine could not download the model for now."""
+    MODEL_ACCESS_DENIED = "ModelAccessDenied"
+    """The model's host refuses: a Secret can mend it."""
+
+    IMAGE_NOT_FOUND = "ImageNotFound"
+    """The registry does not know the image. Waited for during the startup timeout."""
+    MODEL_NOT_FOUND = "ModelNotFound"
+    """The model is not where the source says. Waited for during the startup timeout."""
+    CRASH_LOOP = "CrashLoop"
+    """The engine ended three times."""
+    OOM_KILLED = "OOMKilled"
+    """The engine was killed twice for using more memory than its limit."""
+    INVALID_ARGUMENTS = "InvalidArguments"
+    """The engine refuses its arguments."""
+    INVALID_IMAGE = "InvalidImage"
+    """The image's name cannot be parsed."""
+    STARTUP_TIMEOUT = "StartupTimeout"
+    """The engine ran for the startup timeout and was not ready."""
+
+    STARTING = "Starting"
+    """The engine runs and loads, or just ended and starts again."""
+    LEAVING = "Leaving"
+    """The pod is being deleted or disrupted: its failures are not evidence."""
+
+
+_REVISION = frozenset(
+    {
+        Cause.IMAGE_NOT_FOUND,
+        Cause.MODEL_NOT_FOUND,
+        Cause.CRASH_LOOP,
+        Cause.OOM_KILLED,
+        Cause.INVALID_ARGUMENTS,
+        Cause.INVALID_IMAGE,
+        Cause.STARTUP_TIMEOUT,
+    }
+)
+_NONE = frozenset({Cause.STARTING, Cause.LEAVING})
+
+
+def class_of(cause: Cause) -> CauseClass:
+    """The class of a cause once any patience with it has run out."""
+    if cause in _REVISION:
+        return CauseClass.REVISION
+    return CauseClass.NONE if cause in _NONE else CauseClass.ENVIRONMENT
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """The pods of one revision, summed up: the worst cause decides."""
+
+    desired: int
+    """Pods that the revision's Deployment asks for."""
+    ready: int
+    """Pods that are ready and not on their way out."""
+    cause: Cause | None = None
+    """None while every pod is ready and none has failed."""
+    effect: CauseClass = CauseClass.NONE
+    """What the cause counts as now: a missing image counts as the environment's until the startup timeout."""
+    message: str = ""
+    """The same for people: which pod, what Kubernetes or the engine said, what mends it."""
+    recheck_after: float | None = None
+    """Seconds after which a time limit may change the answer although no pod does."""
+
+    @property
+    def warm(self) -> bool:
+        """Whether every pod that is wanted is ready."""
+        return self.ready >= self.desired > 0

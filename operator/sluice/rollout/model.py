@@ -1,0 +1,366 @@
+"""The values that a rollout's decision takes and gives.
+
+`Input` is everything the reconcile gathered, `Decision` everything it has to do, in the order its fields say. `State` is
+what persists between two decisions: it maps one to one to `status.rollout`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Iterable
+from typing import Final
+
+from sluice.api import modeldeployment
+from sluice.rollout import health as health_  # a field is named health
+from sluice.rollout import plan as plan_  # a field is named plan
+from sluice.workloads import revision as revision_  # fields are named revision
+
+FULL_WEIGHT: Final = 10_000
+_MESSAGE_MAX: Final = 2048
+
+
+class Reason(enum.StrEnum):
+    """Why a rollout ended, fails or waits, beside the causes of `health.Cause`."""
+
+    ALL_GATES_PASSED = "AllGatesPassed"
+    """Ended: every gate that the plan requires passed."""
+    GATE_FAILED = "GateFailed"
+    """Failed: a gate proved harm, or an eval was below its threshold."""
+    STEP_DEADLINE_EXCEEDED = "StepDeadlineExceeded"
+    """Failed: a gate was still inconclusive at the step's deadline."""
+    MARKED_REJECTED = "MarkedRejected"
+    """Failed: the revision carries the outcome label Rejected."""
+    SUPERSEDED = "Superseded"
+    """Ended: the spec asks for a third revision."""
+    WITHDRAWN = "Withdrawn"
+    """Ended: the spec went back to the stable revision."""
+
+    PODS_STARTING = "PodsStarting"
+    """Waits for the pods of the revision."""
+    PODS_LEAVING = "PodsLeaving"
+    """Waits until the pods of an earlier revision are gone."""
+    SCALED_TO_ZERO = "ScaledToZero"
+    """Waits: no replicas are wanted, so nothing can be judged."""
+    PROXIES_PENDING = "ProxiesPending"
+    """Waits until every connected proxy has acknowledged the weight."""
+    HOLDING = "Holding"
+    """The step lasts for its hold."""
+    GATES_PENDING = "GatesPending"
+    """Waits for the verdicts of gates."""
+    MEASUREMENT_FAILED = "MeasurementFailed"
+    """Waits: a gate cannot be measured. No measurement is never a pass."""
+    GATEWAY_UNAVAILABLE = "GatewayUnavailable"
+    """Waits: gatewayRefs are given, but no Gateway accepts them."""
+    PLAN_UNAVAILABLE = "PlanUnavailable"
+    """Waits: the rollout's plan cannot be made or read."""
+    PROTECT_ONLY = "ProtectOnly"
+    """Waits: this process may only protect, because it cannot reach the API server."""
+    LABELS_PENDING = "LabelsPending"
+    """Waits until an outcome label is written."""
+    REVISION_REJECTED = "RevisionRejected"
+    """Idle: the revision that the spec asks for has failed, and is not tried again."""
+
+
+NOT_A_FAILURE: Final = frozenset({Reason.SUPERSEDED, Reason.WITHDRAWN})
+"""Reasons to take a revision back that say nothing about it."""
+
+
+class Split(enum.Enum):
+    """Whether weights reach users."""
+
+    NONE = enum.auto()
+    """No gatewayRefs: the Service moves at once."""
+    UNAVAILABLE = enum.auto()
+    """gatewayRefs are given, but no Gateway accepts them: nothing is raised meanwhile."""
+    CONNECTED = enum.auto()
+    """A Gateway with an accepted route splits the traffic."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """Who receives requests. Without weight there is no canary, so equal traffic is an equal value."""
+
+    stable: str | None
+    canary: str | None = None
+    weight: int = 0
+    """Basis points for the canary."""
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.canary is None) != (self.weight == 0):
+            raise ValueError(f"Cannot split traffic: canary {self.canary!r} has weight {self.weight}")
+
+    def same_split(self, other: Traffic) -> bool:
+        """Whether requests go to the same places."""
+        return (self.stable, self.canary, self.weight) == (other.stable, other.canary, other.weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A rollout under way."""
+
+    revision: str
+    phase: modeldeployment.Phase
+    """Never Idle: no rollout is no state."""
+    started_at: float
+    """Epoch seconds, in milliseconds' precision as all times here."""
+    step: str | None = None
+    weight: int = 0
+    epoch: int = 0
+    step_entered_at: float | None = None
+    """When every connected proxy had acknowledged the step's weight."""
+    had_traffic: bool = False
+    gates: tuple[modeldeployment.GateStatus, ...] = ()
+    reason: str | None = None
+    message: str | None = None
+
+    @property
+    def outcome(self) -> modeldeployment.Outcome:
+        """How the rollout ends when it is taken back now."""
+        if self.reason in NOT_A_FAILURE:
+            return modeldeployment.Outcome.SUPERSEDED
+        return modeldeployment.Outcome.ROLLED_BACK if self.had_traffic else modeldeployment.Outcome.REJECTED
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """What this process last gave the proxies. Lost with the process and with leadership."""
+
+    state: State | None
+    traffic: Traffic
+
+
+@dataclasses.dataclass(frozen=True)
+class Revision:
+    """What is known of one stored revision."""
+
+    hash: str
+    number: int
+    outcome: revision_.OutcomeLabel | None = None
+    health: health_.Health | None = None
+    """None when it has no Deployment."""
+    has_pods: bool = False
+    """Whether its Deployment or any pod of it exists, terminating ones too."""
+
+    @property
+    def ready(self) -> int:
+        """Pods that can answer."""
+        return self.health.ready if self.health is not None else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """The facts of one ModelDeployment at one moment."""
+
+    wanted: str | None
+    """Hash of the revision the spec asks for; it is among `revisions`. None: the spec asks for none that can be made."""
+    revisions: tuple[Revision, ...]
+    state: State | None = None
+    """As persisted in `status.rollout`."""
+    sent: Sent | None = None
+    last_epoch: int = 0
+    """`status.epoch`: the highest epoch ever written."""
+    acknowledged: int = -1
+    """The highest epoch whose traffic every connected proxy of every gateway has acknowledged. Unused without a split."""
+    plan: plan_.Plan | None = None
+    """With a state: the stored plan of its revision. Without: one built now for `wanted`."""
+    verdicts: tuple[modeldeployment.GateStatus, ...] = ()
+    """What metrics and evals say of the revision of `newest_state`."""
+    split: Split = Split.CONNECTED
+    source_ok: bool = True
+    """Whether the gateways' counters can be read at present."""
+    protect_only: bool = False
+
+    def find(self, revision_hash: str | None) -> Revision | None:
+        """The revision of that hash."""
+        return next((known for known in self.revisions if known.hash == revision_hash), None)
+
+
+class Order(enum.Enum):
+    """Which comes first: telling the proxies, or writing labels and status."""
+
+    PROXIES_FIRST = enum.auto()
+    """Weight is taken away: the proxies must not wait for the API server."""
+    STATUS_FIRST = enum.auto()
+    """Weight is given, or nothing moves: only what is persisted may be sent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelWrite:
+    """An outcome label to write on a ControllerRevision."""
+
+    revision: str
+    outcome: revision_.OutcomeLabel
+    number: int | None = None
+    """A new revision number, so that an older revision that is tried again counts as the newest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How the rollout ended, for `status.lastRollout`."""
+
+    revision: str
+    outcome: modeldeployment.Outcome
+    reason: str
+    message: str
+    started_at: float
+    gates: tuple[modeldeployment.GateStatus, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Notice:
+    """Something users read: an event that happened, or what a rollout waits for."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+class NoteType(enum.StrEnum):
+    """Standing remarks about how a rollout is judged."""
+
+    NO_TRAFFIC_SPLIT = "NoTrafficSplit"
+    """Without a Gateway all traffic moves at once."""
+    NO_LIVE_GATE = "NoLiveGate"
+    """No live metric judges the revision."""
+    NO_BASELINE = "NoBaseline"
+    """Relative limits have no stable revision to compare with."""
+    NOTHING_TO_JUDGE = "NothingToJudge"
+    """A step names a gate that cannot say anything there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """A standing remark; it stays while it holds."""
+
+    type: NoteType
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What to do now. See `Order` for what comes first."""
+
+    state: State | None
+    """For `status.rollout`. None: no rollout is under way."""
+    traffic: Traffic
+    """What the proxies get."""
+    order: Order
+    stable: str | None
+    """The revision that serves: the Service selects it."""
+    labels: tuple[LabelWrite, ...] = ()
+    """To write in this order, before the status."""
+    ended: Ended | None = None
+    """Set when a rollout has just ended; repeated until the status says so."""
+    store_plan: bool = False
+    """A rollout starts: store `Input.plan` with empty evidence, before the status."""
+    evals: tuple[tuple[str, str], ...] = ()
+    """The (gate, eval) pairs that should have a result or be running."""
+    keep: frozenset[str] = frozenset()
+    """Revisions that have pods; every other revision's Deployment is deleted."""
+    wake_after: float | None = None
+    """Seconds after which time alone may change the decision."""
+    events: tuple[Notice, ...] = ()
+    """To emit once the status is written."""
+    waiting: Notice | None = None
+    """What the rollout waits for; `warning` when a person should look."""
+    notes: tuple[Note, ...] = ()
+
+
+def newest_state(state: State | None, sent: Sent | None, last_epoch: int = 0) -> State | None:
+    """The state to go on from: what was sent counts where the API server did not learn of it, or the cache is late.
+
+    The epoch rises with every change of traffic, and an increase is sent only once it is persisted. So a higher epoch
+    that was sent is a decrease that could not be written yet, or newer than the cache.
+    """
+    persisted = max(state.epoch if state is not None else 0, last_epoch)
+    return sent.state if sent is not None and sent.traffic.epoch > persisted else state
+
+
+def stable_revision(revisions: Iterable[Revision]) -> Revision | None:
+    """The revision that serves, from the outcome labels alone.
+
+    Two are labelled Stable after a crash in the middle of a promotion: the newer one is it. None is when its object was
+    deleted by hand: the one that served before it is.
+    """
+    ordered = sorted(revisions, key=lambda known: known.number, reverse=True)
+    for label in (revision_.OutcomeLabel.STABLE, revision_.OutcomeLabel.PREVIOUS):
+        for known in ordered:
+            if known.outcome == label:
+                return known
+    return None
+
+
+def is_urgent(old: State | None, new: State | None) -> bool:
+    """Whether the status must be written at once, because more than numbers of a gate changed."""
+    return _essence(old) != _essence(new)
+
+
+def _essence(state: State | None) -> object:
+    if state is None:
+        return None
+    verdicts = tuple((gate.name, gate.metric, gate.verdict, gate.reason) for gate in state.gates)
+    return dataclasses.replace(state, gates=(), message=None), verdicts
+
+
+def at(now: float) -> float:
+    """A time as it is stored: in milliseconds, so that it survives the status unchanged."""
+    return round(now, 3)
+
+
+def time_text(moment: float) -> str:
+    """RFC 3339 with milliseconds, in UTC."""
+    stamp = datetime.datetime.fromtimestamp(round(moment, 3), tz=datetime.UTC)
+    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str | None) -> float | None:
+    """The inverse of `time_text`; None for what is not a time."""
+    try:
+        return round(datetime.datetime.fromisoformat(text).timestamp(), 3) if text else None
+    except ValueError:
+        return None
+
+
+def from_status(status: modeldeployment.RolloutStatus | None) -> State | None:
+    """The state that a status carries. Total: a member that someone spoiled reads as its default."""
+    if status is None or status.phase is modeldeployment.Phase.IDLE:
+        return None
+    try:
+        weight = modeldeployment.weight_basis_points(status.weight)
+    except ValueError:
+        weight = 0
+    return State(
+        revision=status.revision,
+        phase=status.phase,
+        started_at=parse_time(status.started_at) or 0.0,
+        step=status.step,
+        weight=min(max(weight, 0), FULL_WEIGHT),
+        epoch=status.epoch,
+        step_entered_at=parse_time(status.step_entered_at),
+        had_traffic=status.had_traffic,
+        gates=status.gates,
+        reason=status.reason,
+        message=status.message,
+    )
+
+
+def to_status(state: State | None) -> modeldeployment.RolloutStatus | None:
+    """The inverse of `from_status`."""
+    if state is None:
+        return None
+    return modeldeployment.RolloutStatus(
+        revision=state.revision,
+        phase=state.phase,
+        step=state.step,
+        weight=modeldeployment.weight_text(state.weight),
+        epoch=state.epoch,
+        started_at=time_text(state.started_at),
+        step_entered_at=None if state.step_entered_at is None else time_text(state.step_entered_at),
+        had_traffic=state.had_traffic,
+        gates=state.gates,
+        reason=state.reason,
+        message=None if state.message is None else state.message[:_MESSAGE_MAX],
+    )
