@@ -1,0 +1,41 @@
+# Every target can be run again at any time, says what it does and how long it takes, and installs the tools it needs
+# into .venv and the cache ($SLUICE_CACHE, else ~/.cache/sluice).
+.DEFAULT_GOAL := help
+.PHONY: help demo test check generate cluster-up cluster-down image bench bootstrap
+MAKEFLAGS += --no-print-directory
+
+PYTHON_BIN := .venv/bin/python
+STEP := hack/step
+export CLUSTER ?= embedded
+
+help: ## List the targets
+	@echo "Targets (times: 2 cores, warm cache; the first run builds and downloads, and says so):"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: CLUSTER=embedded|kind|existing  KEEP=1 (demo)  NAME=<benchmark> (bench)  LEVELS=\"unit crd\" (test)"
+
+bootstrap:
+	@$(STEP) "Prepare .venv" "nothing to do: 1 s; first time: 1 min" hack/bootstrap
+
+demo: bootstrap ## A model promoted, one rejected, one rolled back, on a real cluster: 8 min (first time: 40 min)
+	@$(STEP) "Demo" "8 min; first time: 40 min" $(PYTHON_BIN) -m hack.demo
+
+test: bootstrap ## All checks and tests that this machine can run: 30 min (first time: 80 min)
+	@$(STEP) "Test" "30 min; first time: 80 min" $(PYTHON_BIN) -m hack.ladder $(LEVELS)
+
+check: bootstrap ## Lint, types, layers, generated files, conventions: 1 min
+	@$(STEP) "Check" "1 min" hack/check
+
+generate: bootstrap ## Write crds/, manifests/rbac.yaml and docs/reference.md from the code: 2 s
+	@$(STEP) "Generate" "2 s" hack/generate
+
+cluster-up: bootstrap ## Start the cluster: 1 min (first time: 30 min)
+	@$(STEP) "Start the cluster" "1 min; first time: 30 min" $(PYTHON_BIN) -m hack.cluster up
+
+cluster-down: bootstrap ## Stop the cluster and leave nothing behind: 10 s
+	@$(STEP) "Stop the cluster" "10 s" $(PYTHON_BIN) -m hack.cluster down
+
+image: bootstrap ## Build the operator's image: 1 min
+	@$(STEP) "Build the operator image" "1 min" $(PYTHON_BIN) -m hack.images build operator
+
+bench: bootstrap ## Run one benchmark, NAME=propagation: 2 min; writes build/bench/<name>.json
+	@$(STEP) "Benchmark $(NAME)" "2 min" $(PYTHON_BIN) -m tests.bench $(NAME)
