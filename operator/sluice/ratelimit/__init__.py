@@ -1,0 +1,1 @@
+"""Rate-limit algorithms, one a file: what a limit's amounts mean, free of proxies."""

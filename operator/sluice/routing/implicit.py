@@ -1,0 +1,93 @@
+"""Routes that ModelDeployments get by their gatewayRefs alone: their served name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from sluice.api import conditions, durations, gateway
+from sluice.routing import chain, inputs, ir
+from sluice.routing.reasons import Reason
+
+Type = conditions.ConditionType
+
+
+def route_name(namespace: str, name: str) -> str:
+    """Name of the route of a ModelDeployment, in counters and in the Gateway's status. No explicit route's name has a slash."""
+    return f"{namespace}/{name}"
+
+
+def sort_claims(models: Iterable[inputs.ModelInput]) -> list[inputs.ModelInput]:
+    """ModelDeployments that refer to the gateway, the oldest claim first."""
+    return sorted((m for m in models if m.refers), key=lambda m: (m.created, m.namespace, m.name))
+
+
+def translate_models(
+    models: Iterable[inputs.ModelInput],
+    explicit: Mapping[str, str],
+    chained: Mapping[str, frozenset[tuple[str, str]]],
+    gateway_name: str,
+) -> Iterator[tuple[ir.Route | None, gateway.RouteStatus]]:
+    """The route, if any, and the status of each ModelDeployment that refers to the gateway.
+
+    Args:
+        models: all of the gateway.
+        explicit: model -> the explicit route that answers for it.
+        chained: explicit route -> (namespace, name) of the ModelDeployments in its chain.
+        gateway_name: `<namespace>/<name>`, for messages.
+    """
+    winners: dict[str, str] = {}
+    for model in sort_claims(models):
+        name, served = route_name(model.namespace, model.name), model.served_name
+        if not model.gateway_allowed:
+            yield None, _status(name, (), False, Reason.NOT_ALLOWED, _not_allowed(model, gateway_name))
+        elif served in explicit:
+            included = (model.namespace, model.name) in chained[explicit[served]]
+            yield None, _explicit(name, served, explicit[served], gateway_name, included=included)
+        elif served in winners:
+            message = (
+                f"ModelDeployments {name} and {winners[served]} both serve {served!r} through Gateway {gateway_name}, and "
+                f"{winners[served]} is older: change spec.template.model.servedName of one of them, or remove its gatewayRef"
+            )
+            yield None, _status(name, (), False, Reason.CONFLICT, message)
+        else:
+            winners[served] = name
+            yield _route(model), _status(name, (served,), True, Reason.ACCEPTED, "The model is routed by its name", model)
+
+
+def _route(model: inputs.ModelInput) -> ir.Route:
+    return ir.Route(
+        name=route_name(model.namespace, model.name),
+        model=model.served_name,
+        groups=chain.build_groups(model.split),
+        timeout_ms=round(durations.seconds(gateway.Timeouts().request) * 1000),
+    )
+
+
+def _not_allowed(model: inputs.ModelInput, gateway_name: str) -> str:
+    return (
+        f"Gateway {gateway_name} does not let namespace {model.namespace} in: change its spec.allowedModels.namespaces, "
+        f"or remove it from gatewayRefs of ModelDeployment {model.namespace}/{model.name}"
+    )
+
+
+def _explicit(name: str, served: str, route: str, gateway_name: str, *, included: bool) -> gateway.RouteStatus:
+    if included:
+        return _status(name, (), True, Reason.ACCEPTED, f"Route {route} of Gateway {gateway_name} routes {served!r}")
+    message = (
+        f"Route {route} of Gateway {gateway_name} answers for {served!r} without this ModelDeployment, and wins: "
+        f"add {name} to that route's chain, or remove {served!r} from its match.models"
+    )
+    return _status(name, (), False, Reason.OVERRIDDEN, message)
+
+
+def _status(
+    name: str, models: tuple[str, ...], accepted: bool, reason: Reason, message: str, model: inputs.ModelInput | None = None
+) -> gateway.RouteStatus:
+    found = [conditions.make(Type.ACCEPTED, accepted, reason, message)]
+    if model is not None and not chain.build_groups(model.split):
+        found.append(
+            conditions.make(Type.RESOLVED_REFS, False, Reason.NO_REVISION, f"{name} has no revision that may serve yet")
+        )
+    elif accepted:
+        found.append(conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All backends exist and may be used"))
+    return gateway.RouteStatus(name=name, models=models, conditions=tuple(found))

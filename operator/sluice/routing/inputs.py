@@ -1,0 +1,69 @@
+"""What a routing table is made from, gathered by the caller. Values only: nothing here decides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from sluice.api import gateway, ratelimitpolicy
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Endpoint:
+    """Where one pod listens."""
+
+    address: str
+    """An IP address."""
+    port: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Revision:
+    """One revision of a ModelDeployment that may get traffic."""
+
+    cluster: str
+    """`naming.revision_cluster`: also the `revision` of the attempt counters."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Ready pods, in any order. None: attempts fail at once, and go to the next group where there is one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """How a ModelDeployment's traffic is divided."""
+
+    stable: Revision | None = None
+    canary: Revision | None = None
+    weight: int = 0
+    """Share of the canary in basis points, 0 to 10000."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 10_000:
+            raise ValueError(f"Cannot split traffic: weight {self.weight} is not within 0 and 10000 basis points")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInput:
+    """A ModelDeployment that refers to the gateway, or that one of the gateway's routes names."""
+
+    namespace: str
+    name: str
+    created: str
+    """Its creationTimestamp (RFC 3339, UTC): the oldest claim to a name wins."""
+    served_name: str
+    gateway_allowed: bool
+    """Whether the Gateway's `allowedModels` lets its namespace in."""
+    split: Split = Split()
+    refers: bool = True
+    """Whether its `gatewayRefs` name the Gateway. Without that nobody may send traffic to it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GatewayInputs:
+    """Everything that decides what one Gateway's proxies do."""
+
+    gateway: gateway.Gateway
+    models: tuple[ModelInput, ...] = ()
+    policies: tuple[ratelimitpolicy.RateLimitPolicy, ...] = ()
+    """RateLimitPolicies whose targetRefs name the Gateway."""
+    api_keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """SHA-256 of a client's key, 64 lower-case hex digits -> the client's name."""

@@ -1,0 +1,131 @@
+"""The routing table of one Gateway: all that a proxy must do, in terms of neither Kubernetes nor Envoy.
+
+Equal inputs give equal values: every sequence has a defined order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Final
+
+from sluice.routing import inputs
+
+TOTAL_WEIGHT: Final = 10_000
+"""Weights of a group with a split add up to this, whatever the split: users keep their place when it changes."""
+
+SHIELD_RETRIES: Final = 10_000
+"""Retries that may be in flight at once for a cluster whose failures another one takes over. The bound of a proxy's memory,
+not of the shield: in-flight requests of one proxy stay below it."""
+
+
+class Access(enum.StrEnum):
+    """Who may call."""
+
+    KEY = "Key"
+    """Only clients with a known key."""
+    KEY_OR_ANONYMOUS = "KeyOrAnonymous"
+    """Clients with a known key, and requests that carry none. A wrong key is refused."""
+    OPEN = "Open"
+    """Anyone. A key is dropped unread: there are none to compare it with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clients:
+    """Who may call, by hashed keys."""
+
+    access: Access
+    keys: tuple[tuple[str, str], ...] = ()
+    """(SHA-256 of the key in lower-case hex, name of the client), sorted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RevisionCluster:
+    """The pods of one revision."""
+
+    name: str
+    endpoints: tuple[inputs.Endpoint, ...]
+    """Sorted. Empty: the cluster refuses every attempt at once, so that the next group is tried."""
+    max_retries: int
+    """Requests whose first attempt was here that may be in retry at once; 0 keeps its own failures from being doubled."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderCluster:
+    """An external provider."""
+
+    name: str
+    host: str
+    port: int
+    tls: bool
+    credential: str | None
+    """File name, below the proxies' credentials directory, of the key that is sent as a bearer token."""
+    max_retries: int
+
+
+Cluster = RevisionCluster | ProviderCluster
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A cluster's share of its group."""
+
+    cluster: str
+    weight: int
+    """Above 0, relative to the group's total."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Clusters of which one gets the attempt."""
+
+    members: tuple[Member, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """What happens to requests for one model."""
+
+    name: str
+    """Of the explicit route, or `<namespace>/<name>` of the ModelDeployment; several models may share it."""
+    model: str
+    groups: tuple[Group, ...]
+    """Tried in order, one attempt each. Empty: nothing can answer now, and clients are told so."""
+    timeout_ms: int
+    """Of the whole request with all its attempts."""
+    limits: tuple[str, ...] = ()
+    """Names of the limits that count it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """How much may pass. Every limit of a route must admit a request."""
+
+    name: str
+    """`<policy>/<limit>`."""
+    clients: tuple[str, ...]
+    """Clients it counts; empty: all, anonymous ones too."""
+    per_client: bool
+    """Whether each client has a bucket of its own; anonymous requests share one."""
+    per_model: bool
+    """Whether each model has a bucket of its own."""
+    algorithm: str
+    amount: int
+    per_ms: int
+    """Time in which `amount` is refilled."""
+    burst: int
+    """Most that may pass at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gateway:
+    """One Gateway's routing table."""
+
+    name: str
+    """`<namespace>/<name>`."""
+    port: int
+    clients: Clients
+    routes: tuple[Route, ...]
+    clusters: tuple[Cluster, ...]
+    """Of all routes, and of revisions that are to get traffic later; sorted by name."""
+    limits: tuple[Limit, ...] = ()

@@ -1,0 +1,1 @@
+"""External providers, one API a file."""
