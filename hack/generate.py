@@ -42,7 +42,7 @@ def generated_files() -> dict[str, str]:
     crds = {kind.plural: crdgen.build_crd(kind) for kind in crdgen.KINDS}
     return {
         **{f"crds/{plural}.yaml": to_yaml(crd) for plural, crd in crds.items()},
-        "crds/kustomization.yaml": to_yaml(_kustomization(crds)),
+        "crds/Kustomization": to_yaml(_kustomization(crds)),
         "manifests/rbac.yaml": to_yaml(*rbac.build_rbac()),
         "docs/reference.md": reference.build_page(crdgen.KINDS),
     }
@@ -78,6 +78,7 @@ def main() -> int:
 
 
 def _kustomization(crds: dict[str, Any]) -> dict[str, Any]:
+    """So named, the file is seen by `apply -k crds` and passed over by `apply -f crds`."""
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

@@ -48,9 +48,6 @@ OWNED_FLAGS: Final = (
     "(no-)?enable-server-load-tracking", "(no-)?enable-force-include-usage",
 )  # fmt: skip
 """vLLM flags, as regular expressions, that typed fields or Sluice itself own: `extraArgs` may not repeat them."""
-_OWNED: Final = "arg.replace('_', '-').matches('^--?(" + "|".join(OWNED_FLAGS) + ")(=|$)')"
-"""CEL: whether `arg` is such a flag. vLLM takes `_` for `-` in the names of flags."""
-_OWNERS: Final = "Sluice sets itself or that has a field of its own under spec.template.model or spec.template.engine.vllm.args"
 
 
 class ModelSource(base.ApiModel):
@@ -130,24 +127,33 @@ class VllmArgs(base.ApiModel):
     ] = None
 
 
+ExtraArg = Annotated[
+    str,
+    pydantic.Field(
+        min_length=1,
+        max_length=512,
+        description="One argument, such as --enforce-eager.",
+        json_schema_extra=base.validations(
+            base.cel(
+                # vLLM takes `_` for `-` in the names of flags.
+                "!self.replace('_', '-').matches('^--?(" + "|".join(OWNED_FLAGS) + ")(=|$)')",
+                "extraArgs may not hold a flag that Sluice sets itself or that has a field of its own under "
+                "spec.template.model or spec.template.engine.vllm.args: remove it, or use that field",
+            )
+        ),
+    ),
+]
+
+
 class VllmEngine(base.ApiModel):
     """How vLLM is started."""
 
     args: Annotated[VllmArgs | None, pydantic.Field(description="Typed arguments.")] = None
     extra_args: Annotated[
-        tuple[Annotated[str, pydantic.Field(min_length=1, max_length=512)], ...] | None,
+        tuple[ExtraArg, ...] | None,
         pydantic.Field(
             max_length=32,
             description="Further arguments, passed as they are. A flag that Sluice or a typed argument owns is refused.",
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!self.exists(arg, {_OWNED})",
-                    f"extraArgs may not hold a flag that {_OWNERS}",
-                    message_expression=(
-                        f"'extraArgs may not hold ' + self.filter(arg, {_OWNED}).join(', ') + ', a flag that {_OWNERS}'"
-                    ),
-                )
-            ),
         ),
     ] = None
 
@@ -258,19 +264,17 @@ class GateRef(base.ApiModel):
     name: Annotated[str, pydantic.Field(min_length=1, max_length=50, description="The EvalGate's name.")]
 
 
+WEIGHT_PATTERN: Final = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)$"
+
 Weight = Annotated[
     int | str,
     pydantic.Field(
-        description='Percent of traffic for the new revision: an integer, or a string such as "0.5".',
+        description='Percent of traffic for the new revision, 0 to 100: an integer, or a string such as "0.5".',
         json_schema_extra={
             "x-kubernetes-int-or-string": True,
-            **base.validations(
-                base.cel(
-                    "type(self) == int ? (self >= 0 && self <= 100) : "
-                    "string(self).matches('^(100|[0-9]{1,2}(\\\\.[0-9]{1,2})?)$')",
-                    'weight must be between 0 and 100, with at most two decimals, such as 5 or "0.5"',
-                )
-            ),
+            "minimum": 0,
+            "maximum": 100,
+            "pattern": WEIGHT_PATTERN,
         },
     ),
 ]
