@@ -63,6 +63,19 @@ class Reason(enum.StrEnum):
     """Idle: the revision that the spec asks for has failed, and is not tried again."""
 
 
+class EventReason(enum.StrEnum):
+    """What happened in a rollout, for events, beside its outcomes and the reasons of its failures."""
+
+    ROLLOUT_STARTED = "RolloutStarted"
+    """Pods of a new revision start."""
+    WEIGHT_SET = "WeightSet"
+    """A step gives the revision its weight."""
+    STEP_ENTERED = "StepEntered"
+    """Every proxy has the step's weight: its hold and its evidence count from here."""
+    PROMOTING = "Promoting"
+    """Everything required has passed, and the revision gets all traffic."""
+
+
 NOT_A_FAILURE: Final = frozenset({Reason.SUPERSEDED, Reason.WITHDRAWN})
 """Reasons to take a revision back that say nothing about it."""
 

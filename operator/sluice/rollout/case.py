@@ -1,0 +1,105 @@
+"""One moment of one rollout, as the checks see it: the gathered input and what follows from it directly.
+
+Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Final
+
+from sluice.api import modeldeployment
+from sluice.rollout import health, model, plan
+
+_NO_PODS: Final = health.Health(desired=1, ready=0)
+"""A revision whose Deployment does not exist yet."""
+
+Pair = tuple[str, str]
+"""A gate and one of its metrics or evals."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The input with the state to go on from."""
+
+    inputs: model.Input
+    now: float
+    state: model.State | None
+    stable: model.Revision | None
+
+    @classmethod
+    def of(cls, inputs: model.Input, now: float) -> Case:
+        """The case of an input at `now`."""
+        state = model.newest_state(inputs.state, inputs.sent, inputs.last_epoch)
+        return cls(inputs, model.at(now), state, model.stable_revision(inputs.revisions))
+
+    @property
+    def rollout(self) -> model.State:
+        """The state where there is one for sure."""
+        assert self.state is not None
+        return self.state
+
+    @property
+    def serving(self) -> str | None:
+        """Hash of the stable revision."""
+        return self.stable.hash if self.stable is not None else None
+
+    @property
+    def canary(self) -> model.Revision | None:
+        """The revision in rollout, unless its object is gone."""
+        return self.inputs.find(self.rollout.revision)
+
+    @property
+    def health(self) -> health.Health:
+        """That of the revision in rollout."""
+        return (self.canary.health if self.canary is not None else None) or _NO_PODS
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the state's traffic is what every connected proxy has. Without a gateway there is none to ask."""
+        return self.acknowledges(self.rollout.epoch)
+
+    def acknowledges(self, epoch: int) -> bool:
+        """Whether every connected proxy has the traffic of that epoch."""
+        return self.inputs.split is not model.Split.CONNECTED or self.inputs.acknowledged >= epoch
+
+    @functools.cached_property
+    def steps(self) -> tuple[plan.StepPlan, ...]:
+        """The steps that this rollout can take: without a split, only those before any traffic."""
+        if self.inputs.plan is None:
+            return ()
+        if self.inputs.plan.first or self.inputs.split is model.Split.NONE:
+            return self.inputs.plan.before_traffic()
+        return self.inputs.plan.steps
+
+    @property
+    def step(self) -> plan.StepPlan | None:
+        """The current step, if it is one that can be taken."""
+        return next((step for step in self.steps if step.name == self.rollout.step), None)
+
+    @property
+    def splits(self) -> bool:
+        """Whether this rollout moves traffic by weights."""
+        first = self.inputs.plan is not None and self.inputs.plan.first
+        return self.inputs.split is not model.Split.NONE and not first and self.stable is not None
+
+    def verdict(self, pair: Pair) -> modeldeployment.GateStatus | None:
+        """What a metric or eval says; None while it has said nothing."""
+        return next((gate for gate in self.inputs.verdicts if (gate.name, gate.metric) == pair), None)
+
+    def watched_evals(self) -> tuple[modeldeployment.GateStatus, ...]:
+        """The verdicts of the current step's evals."""
+        if self.inputs.plan is None or self.step is None:
+            return ()
+        pairs = self.inputs.plan.evals_of(self.step)
+        return tuple(gate for gate in self.inputs.verdicts if (gate.name, gate.metric) in pairs)
+
+    def watched(self) -> tuple[modeldeployment.GateStatus, ...]:
+        """The verdicts that count now: of the analysis, and of the gates of the steps so far."""
+        if self.inputs.plan is None:
+            return self.inputs.verdicts
+        current = self.inputs.plan.index(self.rollout.step)
+        reached = self.inputs.plan.steps[: current + 1] if current is not None else ()
+        names = {*self.inputs.plan.analysis, *(name for step in reached for name in step.gates)}
+        return tuple(gate for gate in self.inputs.verdicts if gate.name in names)

@@ -1,0 +1,124 @@
+"""Checks that protect users in every phase before promotion: each is named after what it finds.
+
+They need no API server and no metrics source: only what is known already, so nothing can block a rollback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sluice.api import modeldeployment
+from sluice.rollout import case as case_
+from sluice.rollout import health, model, rollback, settle
+from sluice.workloads import revision
+
+
+def marked_as_failed(case: case_.Case) -> model.Decision | None:
+    """The revision's label already says how it ended: a process died between that and the status."""
+    match case.canary and case.canary.outcome:
+        case revision.OutcomeLabel.REJECTED:
+            return rollback.begin(case, model.Reason.MARKED_REJECTED, "The revision is marked as rejected.")
+        case revision.OutcomeLabel.SUPERSEDED:
+            return rollback.begin(case, model.Reason.SUPERSEDED, "The revision is marked as superseded.")
+        case _:
+            return None
+
+
+def withdrawn(case: case_.Case) -> model.Decision | None:
+    """The spec went back to what serves."""
+    if case.inputs.wanted is None or case.inputs.wanted != case.serving:
+        return None
+    return rollback.begin(case, model.Reason.WITHDRAWN, f"The spec went back to the stable revision {case.serving}.")
+
+
+def superseded(case: case_.Case) -> model.Decision | None:
+    """The spec asks for a third revision."""
+    if case.inputs.wanted in (None, case.rollout.revision):
+        return None
+    return rollback.begin(case, model.Reason.SUPERSEDED, f"The spec now asks for revision {case.inputs.wanted}.")
+
+
+def gate_failed(case: case_.Case) -> model.Decision | None:
+    """A gate proved harm, wherever the rollout is."""
+    failed = next((gate for gate in case.watched() if gate.verdict is modeldeployment.Verdict.FAIL), None)
+    if failed is None:
+        return None
+    return rollback.begin(case, model.Reason.GATE_FAILED, f"Gate {describe(failed)}")
+
+
+def pods_failed(case: case_.Case) -> model.Decision | None:
+    """The revision cannot run, by its own fault."""
+    if case.health.cause is None or case.health.effect is not health.CauseClass.REVISION:
+        return None
+    return rollback.begin(case, case.health.cause.value, case.health.message)
+
+
+def pods_lost(case: case_.Case) -> model.Decision | None:
+    """Pods went away by nobody's fault: traffic leaves, and the revision warms up again where it was."""
+    if case.rollout.phase is modeldeployment.Phase.WARMING_UP and not case.rollout.weight:
+        return None
+    # Of two half-broken sides, the one that answers keeps its traffic.
+    stable_answers = case.stable is not None and case.stable.ready > 0
+    environment = case.health.cause is not None and case.health.effect is health.CauseClass.ENVIRONMENT
+    if case.health.ready and not (environment and (stable_answers or not case.rollout.weight)):
+        return None
+    reason, message = waiting_for_pods(case)
+    state = dataclasses.replace(
+        case.rollout,
+        phase=modeldeployment.Phase.WARMING_UP,
+        weight=0,
+        step_entered_at=None,
+        reason=reason,
+        message=message,
+    )
+    notice = model.Notice(reason, message, warning=environment)
+    return settle.decision(case, state, settle.Extras(events=(notice,), waiting=notice))
+
+
+def waiting_for_pods(case: case_.Case) -> tuple[str, str]:
+    """Reason and message for pods that are not all ready."""
+    counts = f"{case.health.ready} of {case.health.desired} pods of revision {case.rollout.revision} are ready."
+    if not case.health.desired:
+        return model.Reason.SCALED_TO_ZERO, "No replicas are wanted, so the revision cannot be judged: raise spec.replicas."
+    if case.health.cause is None or case.health.effect is health.CauseClass.NONE:
+        return model.Reason.PODS_STARTING, counts
+    return case.health.cause.value, f"{counts} {case.health.message}".strip()
+
+
+def measurement_failed(case: case_.Case) -> str | None:
+    """What cannot be measured, as a message; None when everything that was measured could be."""
+    judged = case.watched() if case.rollout.weight else case.watched_evals()  # without traffic no metric can have data
+    broken = next((gate for gate in judged if gate.verdict is modeldeployment.Verdict.ERROR), None)
+    if broken is not None:
+        return f"Gate {describe(broken)}"
+    if not case.inputs.source_ok and case.splits and case.inputs.plan is not None and case.inputs.plan.live_metrics():
+        return "The counters of the gateway cannot be read, so no weight is raised until they can."
+    return None
+
+
+def plan_missing(case: case_.Case) -> model.Decision | None:
+    """Without its plan a rollout may only be taken back."""
+    if case.inputs.plan is not None:
+        return None
+    return settle.hold(case, model.Reason.PLAN_UNAVAILABLE, "The plan of the rollout cannot be read.", warning=True)
+
+
+def protect_only(case: case_.Case) -> model.Decision | None:
+    """Nothing is given while it cannot be persisted."""
+    if not case.inputs.protect_only:
+        return None
+    return settle.hold(case, model.Reason.PROTECT_ONLY, "The API server does not answer: nothing is raised meanwhile.")
+
+
+def describe(gate: modeldeployment.GateStatus) -> str:
+    """One gate's verdict as a sentence with its figures."""
+    said = {
+        modeldeployment.Verdict.FAIL: "failed",
+        modeldeployment.Verdict.ERROR: "cannot be measured",
+        modeldeployment.Verdict.INCONCLUSIVE: "is inconclusive",
+        modeldeployment.Verdict.RUNNING: "is running",
+        modeldeployment.Verdict.PASS: "passed",
+    }[gate.verdict]
+    figures = [f"{label} {value}" for label, value in (("estimate", gate.estimate), ("limit", gate.limit)) if value]
+    detail = "; ".join([*([gate.message] if gate.message else []), *figures, f"n {gate.n}"])
+    return f"{gate.name}/{gate.metric} {said}: {detail}."

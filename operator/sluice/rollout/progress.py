@@ -1,0 +1,151 @@
+"""Progressing: each step sets its weight, lasts for its hold and needs its gates."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sluice.api import modeldeployment
+from sluice.rollout import case as case_
+from sluice.rollout import checks, health, model, plan, promote, rollback, settle
+
+
+def split_gone(case: case_.Case) -> model.Decision | None:
+    """The spec no longer asks for a split, or the step is not in the plan: go on from what can be done."""
+    if case.rollout.phase is not modeldeployment.Phase.PROGRESSING or case.step is not None:
+        return None
+    known = case.inputs.plan is not None and case.inputs.plan.index(case.rollout.step) is not None
+    return go(case, None if known or not case.steps else case.steps[0])
+
+
+def gateway_unavailable(case: case_.Case) -> model.Decision | None:
+    """A step with weight means nothing while no Gateway takes it."""
+    if not case.rollout.weight or case.inputs.split is not model.Split.UNAVAILABLE:
+        return None
+    return _no_gateway(case)
+
+
+def not_acknowledged(case: case_.Case) -> model.Decision | None:
+    """A step is not entered before every connected proxy has its weight."""
+    if not case.rollout.weight or case.acknowledged:
+        return None
+    return settle.hold(case, model.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
+
+
+def not_entered(case: case_.Case) -> model.Decision | None:
+    """The hold and the evidence count from now. A clock that went back counts anew."""
+    entered = case.rollout.step_entered_at
+    if entered is not None and entered <= case.now:
+        return None
+    return _entered(case, case.rollout)
+
+
+def holding(case: case_.Case) -> model.Decision | None:
+    """The hold is not over."""
+    left = _since_entry(case) + _step(case).hold - case.now
+    if left <= 0:
+        return None
+    broken = checks.measurement_failed(case)
+    if broken is not None:
+        return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, wake_after=left, warning=True)
+    message = f"Step {_step(case).name} lasts at least {_step(case).hold:g} s."
+    return settle.hold(case, model.Reason.HOLDING, message, wake_after=left)
+
+
+def gates_pending(case: case_.Case) -> model.Decision | None:
+    """A gate that the step requires has not passed: wait, and at the deadline take back what stayed inconclusive."""
+    pending = [pair for pair in _required(case) if not _is(case, pair, modeldeployment.Verdict.PASS)]
+    if not pending:
+        return None
+    left = _since_entry(case) + _step(case).hold + _frozen(case).step_deadline - case.now
+    wake = left if left > 0 else None
+    broken = checks.measurement_failed(case)
+    if broken is not None:
+        return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, wake_after=wake, warning=True)
+    undecided = [pair for pair in pending if _is(case, pair, modeldeployment.Verdict.INCONCLUSIVE)]
+    if undecided and left <= 0 and case.health.effect is not health.CauseClass.ENVIRONMENT:
+        message = f"Step {_step(case).name} was still without a verdict of {_names(undecided)} at its deadline."
+        return rollback.begin(case, model.Reason.STEP_DEADLINE_EXCEEDED, message)
+    message = f"Step {_step(case).name} waits for {_names(pending)}."
+    return settle.hold(case, model.Reason.GATES_PENDING, message, wake_after=wake)
+
+
+def passed(case: case_.Case) -> model.Decision:
+    """Everything that the step requires is there."""
+    position = case.steps.index(_step(case)) + 1
+    return go(case, case.steps[position] if position < len(case.steps) else None)
+
+
+def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
+    """To a step, or to promotion after the last: unless weight would rise when it must not."""
+    weight = step.weight if step is not None else promote.weight(case)
+    if not case.health.warm:
+        return settle.hold(case, *checks.waiting_for_pods(case))
+    if weight > case.rollout.weight:
+        if case.inputs.split is model.Split.UNAVAILABLE:
+            return _no_gateway(case)
+        broken = checks.measurement_failed(case)
+        if broken is not None:
+            return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, warning=True)
+    return promote.begin(case) if step is None else _enter(case, step)
+
+
+def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
+    state = dataclasses.replace(
+        case.rollout,
+        phase=modeldeployment.Phase.PROGRESSING,
+        step=step.name,
+        weight=step.weight,
+        step_entered_at=None,
+        had_traffic=case.rollout.had_traffic or step.weight > 0,
+        reason=model.Reason.PROXIES_PENDING,
+        message=f"Step {step.name} sets the weight to {modeldeployment.weight_text(step.weight)}.",
+    )
+    if step.weight == case.rollout.weight and (not step.weight or case.acknowledged):
+        return _entered(case, state)
+    event = model.Notice(model.EventReason.WEIGHT_SET, state.message or "")
+    return settle.decision(case, state, settle.Extras(events=(event,), waiting=model.Notice(state.reason or "", event.message)))
+
+
+def _entered(case: case_.Case, state: model.State) -> model.Decision:
+    step = next(each for each in case.steps if each.name == state.step)
+    message = f"Step {step.name} is entered at weight {modeldeployment.weight_text(state.weight)}."
+    state = dataclasses.replace(state, step_entered_at=case.now, reason=model.Reason.HOLDING, message=message)
+    event = model.Notice(model.EventReason.STEP_ENTERED, message)
+    waiting = model.Notice(model.Reason.HOLDING, message)
+    return settle.decision(case, state, settle.Extras(events=(event,), waiting=waiting, wake_after=step.hold))
+
+
+def _required(case: case_.Case) -> tuple[case_.Pair, ...]:
+    """What the current step needs; the last one with weight needs the analysis too."""
+    frozen, step = _frozen(case), _step(case)
+    analysis = frozen.analysis_metrics() if step.weight and step == case.steps[-1] else ()
+    return tuple(dict.fromkeys((*frozen.evals_of(step), *frozen.metrics_of(step), *analysis)))
+
+
+def _is(case: case_.Case, pair: case_.Pair, verdict: modeldeployment.Verdict) -> bool:
+    said = case.verdict(pair)
+    return said is not None and said.verdict is verdict
+
+
+def _no_gateway(case: case_.Case) -> model.Decision:
+    message = "No Gateway of spec.gatewayRefs accepts this model, so no weight would reach users."
+    return settle.hold(case, model.Reason.GATEWAY_UNAVAILABLE, message, warning=True)
+
+
+def _names(pairs: list[case_.Pair]) -> str:
+    return ", ".join(f"{gate}/{metric}" for gate, metric in pairs)
+
+
+def _step(case: case_.Case) -> plan.StepPlan:
+    assert case.step is not None
+    return case.step
+
+
+def _frozen(case: case_.Case) -> plan.Plan:
+    assert case.inputs.plan is not None
+    return case.inputs.plan
+
+
+def _since_entry(case: case_.Case) -> float:
+    assert case.rollout.step_entered_at is not None
+    return case.rollout.step_entered_at

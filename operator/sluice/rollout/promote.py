@@ -1,0 +1,65 @@
+"""Promoting: the revision gets all traffic where it stands, becomes the stable one, and no pod of it changes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sluice.api import modeldeployment
+from sluice.rollout import case as case_
+from sluice.rollout import checks, model, settle
+from sluice.workloads import revision
+
+
+def weight(case: case_.Case) -> int:
+    """The weight during promotion: all of it, or none where the Service moves instead."""
+    return model.FULL_WEIGHT if case.splits else 0
+
+
+def begin(case: case_.Case) -> model.Decision:
+    """All traffic to the revision, still as the canary."""
+    message = f"Every required gate passed: revision {case.rollout.revision} becomes the stable one."
+    state = dataclasses.replace(
+        case.rollout,
+        phase=modeldeployment.Phase.PROMOTING,
+        weight=weight(case),
+        step_entered_at=None,
+        had_traffic=case.rollout.had_traffic or weight(case) > 0,
+        reason=model.Reason.ALL_GATES_PASSED,
+        message=message,
+    )
+    event = model.Notice(model.EventReason.PROMOTING, message)
+    return settle.decision(case, state, settle.Extras(events=(event,), wake_after=0.0))
+
+
+def became_stable(case: case_.Case) -> model.Decision | None:
+    """The label is written: the rollout is over, whatever else happened meanwhile."""
+    state, stable = case.rollout, case.stable
+    if stable is None or stable.hash != state.revision or stable.outcome is not revision.OutcomeLabel.STABLE:
+        return None
+    message = f"Revision {state.revision} passed every required gate and serves."
+    ended = model.Ended(
+        revision=state.revision,
+        outcome=modeldeployment.Outcome.PROMOTED,
+        reason=model.Reason.ALL_GATES_PASSED,
+        message=message,
+        started_at=state.started_at,
+        gates=case.inputs.verdicts,
+    )
+    event = model.Notice(ended.outcome.value, message)
+    return settle.decision(case, None, settle.Extras(ended=ended, events=(event,), wake_after=0.0))
+
+
+def under_way(case: case_.Case) -> model.Decision | None:
+    """Once every proxy sends it everything, the labels move: the new Stable first, so that there is always one."""
+    if case.rollout.phase is not modeldeployment.Phase.PROMOTING:
+        return None
+    if not case.health.warm:
+        return settle.hold(case, *checks.waiting_for_pods(case))
+    if case.rollout.weight and not case.acknowledged:
+        return settle.hold(case, model.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
+    writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE)]
+    if case.serving is not None:
+        writes.append(model.LabelWrite(case.serving, revision.OutcomeLabel.PREVIOUS))
+    state = dataclasses.replace(case.rollout, reason=model.Reason.LABELS_PENDING, message="The outcome labels are written.")
+    waiting = model.Notice(model.Reason.LABELS_PENDING, state.message or "")
+    return settle.decision(case, state, settle.Extras(labels=tuple(writes), waiting=waiting, wake_after=1.0))

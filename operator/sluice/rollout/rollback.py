@@ -1,0 +1,64 @@
+"""Taking a revision back: weight 0 at the proxies first, then the label and the status, then its pods.
+
+The label is the durable fact. Until it is written and every proxy has acknowledged the weight, the rollout stays in
+RollingBack and decides the same again, so an API server that is down delays the record but not the rollback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sluice.api import modeldeployment
+from sluice.rollout import case as case_
+from sluice.rollout import model, settle
+from sluice.workloads import revision
+
+
+def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
+    """The decision that takes the revision's traffic away."""
+    state = dataclasses.replace(
+        case.rollout,
+        phase=modeldeployment.Phase.ROLLING_BACK,
+        weight=0,
+        step_entered_at=None,
+        reason=reason,
+        message=message,
+    )
+    event = model.Notice(reason, message, warning=reason not in model.NOT_A_FAILURE)
+    return settle.decision(case, state, settle.Extras(labels=(_label(state),), events=(event,)))
+
+
+def under_way(case: case_.Case) -> model.Decision | None:
+    """A rollback ends once it is acknowledged and its label is seen."""
+    state = case.rollout
+    if state.phase is not modeldeployment.Phase.ROLLING_BACK:
+        return None
+    if state.weight:
+        return begin(case, state.reason or model.Reason.MARKED_REJECTED, state.message or "")
+    label = _label(state)
+    labelled = case.canary is None or case.canary.outcome == label.outcome
+    if labelled and case.acknowledged and not case.inputs.protect_only:
+        return _end(case, state)
+    missing = model.Reason.PROXIES_PENDING if not case.acknowledged else model.Reason.LABELS_PENDING
+    waiting = model.Notice(missing, state.message or "")
+    return settle.decision(case, state, settle.Extras(labels=(label,), waiting=waiting, wake_after=1.0))
+
+
+def _end(case: case_.Case, state: model.State) -> model.Decision:
+    ended = model.Ended(
+        revision=state.revision,
+        outcome=state.outcome,
+        reason=state.reason or model.Reason.MARKED_REJECTED,
+        message=state.message or "",
+        started_at=state.started_at,
+        gates=case.inputs.verdicts,
+    )
+    failed = state.outcome is not modeldeployment.Outcome.SUPERSEDED
+    event = model.Notice(state.outcome.value, f"Revision {state.revision}: {ended.message}", warning=failed)
+    return settle.decision(case, None, settle.Extras(ended=ended, events=(event,), wake_after=0.0))
+
+
+def _label(state: model.State) -> model.LabelWrite:
+    failed = state.outcome is not modeldeployment.Outcome.SUPERSEDED
+    outcome = revision.OutcomeLabel.REJECTED if failed else revision.OutcomeLabel.SUPERSEDED
+    return model.LabelWrite(state.revision, outcome)

@@ -1,0 +1,104 @@
+"""Turns what a check decided into a whole `Decision`.
+
+Epoch, order of writes, who keeps pods, label repairs, evals and notes follow from the next state by the same rules
+whatever check decided it, so no check can get them wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from sluice.api import modeldeployment
+from sluice.rollout import case as case_
+from sluice.rollout import labels as labels_
+from sluice.rollout import model, notes
+
+_FINAL: Final = (modeldeployment.Verdict.PASS, modeldeployment.Verdict.FAIL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What a check adds to the next state."""
+
+    labels: tuple[model.LabelWrite, ...] = ()
+    ended: model.Ended | None = None
+    store_plan: bool = False
+    wake_after: float | None = None
+    events: tuple[model.Notice, ...] = ()
+    waiting: model.Notice | None = None
+
+
+def decision(case: case_.Case, state: model.State | None, extras: Extras = Extras()) -> model.Decision:
+    """The decision whose next state is `state`; its epoch and gates are filled in here."""
+    known = _known_traffic(case)
+    traffic = _with_epoch(_traffic(case.serving, state), known)
+    if state is not None:
+        state = dataclasses.replace(state, epoch=traffic.epoch, gates=case.inputs.verdicts)
+    decreases = traffic.weight < known.weight and traffic.stable != known.canary  # a promoted canary loses nothing
+    return model.Decision(
+        state=state,
+        traffic=traffic,
+        order=model.Order.PROXIES_FIRST if decreases else model.Order.STATUS_FIRST,
+        stable=case.serving,
+        labels=labels_.needed(case, extras.labels),
+        ended=extras.ended,
+        store_plan=extras.store_plan,
+        evals=_evals(case, state),
+        keep=_keep(case, state, traffic),
+        wake_after=_wake(case, extras.wake_after),
+        events=extras.events,
+        waiting=extras.waiting,
+        notes=notes.of(case, state),
+    )
+
+
+def hold(
+    case: case_.Case, reason: str, message: str, *, wake_after: float | None = None, warning: bool = False
+) -> model.Decision:
+    """The rollout stays where it is and says what it waits for."""
+    state = dataclasses.replace(case.rollout, reason=reason, message=message)
+    return decision(case, state, Extras(wake_after=wake_after, waiting=model.Notice(reason, message, warning)))
+
+
+def _traffic(stable: str | None, state: model.State | None) -> model.Traffic:
+    if state is None or not state.weight:
+        return model.Traffic(stable)
+    return model.Traffic(stable, state.revision, state.weight)
+
+
+def _known_traffic(case: case_.Case) -> model.Traffic:
+    """The latest traffic that was decided: what was sent, or what the status says where that is newer."""
+    sent, persisted = case.inputs.sent, max(case.inputs.last_epoch, case.inputs.state.epoch if case.inputs.state else 0)
+    if sent is not None and sent.traffic.epoch >= persisted:
+        return sent.traffic
+    return dataclasses.replace(_traffic(case.serving, case.state), epoch=persisted)
+
+
+def _with_epoch(traffic: model.Traffic, known: model.Traffic) -> model.Traffic:
+    """The traffic under its epoch: the known one's while nothing changes, else above every epoch ever used."""
+    return dataclasses.replace(traffic, epoch=known.epoch if traffic.same_split(known) else known.epoch + 1)
+
+
+def _keep(case: case_.Case, state: model.State | None, traffic: model.Traffic) -> frozenset[str]:
+    """Pods stay while anything may still be sent to them; after that, their own shutdown drains them."""
+    keep = {traffic.stable, state.revision if state is not None else None}
+    if state is None and not case.acknowledges(traffic.epoch):
+        keep |= {known.hash for known in case.inputs.revisions if known.has_pods}
+    return frozenset(kept for kept in keep if kept is not None)
+
+
+def _evals(case: case_.Case, state: model.State | None) -> tuple[case_.Pair, ...]:
+    """The evals of the current step, from when it is entered, that have no final verdict."""
+    if state is None or state.phase is not modeldeployment.Phase.PROGRESSING or state.step_entered_at is None:
+        return ()
+    step = next((step for step in case.steps if step.name == state.step), None)
+    if step is None or case.inputs.plan is None:
+        return ()
+    verdicts = ((pair, case.verdict(pair)) for pair in case.inputs.plan.evals_of(step))
+    return tuple(pair for pair, said in verdicts if said is None or said.verdict not in _FINAL)
+
+
+def _wake(case: case_.Case, wanted: float | None) -> float | None:
+    candidates = [wanted, case.health.recheck_after if case.state is not None else None]
+    return min((max(0.0, seconds) for seconds in candidates if seconds is not None), default=None)
