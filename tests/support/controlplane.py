@@ -1,7 +1,7 @@
 """A real etcd and kube-apiserver, with the controller manager when asked for, as processes on free loopback ports.
 
-For tests of what talks to an API server but needs no node: CRDs, reconciles, elections. No kubelet and no scheduler: no pod ever
-runs. RBAC is on. Everything lives in a temporary directory; the programs die with the test process, however that ends.
+For tests of what talks to an API server but needs no node: CRDs, reconciles, elections. No kubelet and no scheduler: no pod
+ever runs. RBAC is on. Everything lives in a temporary directory; the programs die with the test process, however that ends.
 """
 
 from __future__ import annotations
