@@ -15,6 +15,8 @@ GROUP: Final = "sluice.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
+RATIO_PATTERN: Final = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$"
+PERCENT_PATTERN: Final = r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$"
 DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
 """GEP-2257 durations: `90s`, `1h30m`, `500ms`."""
 
@@ -57,9 +59,35 @@ def validations(*rules: Mapping[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [dict(rule) for rule in rules]}
 
 
+HINT: Final = "x-sluice-hint"
+
+
+def hint(text: str) -> dict[str, Any]:
+    """JSON-schema extra for a field with a pattern: `text` is what the user reads when the value does not match.
+
+    `crdgen` makes a CEL rule of both, for of a plain pattern the API server shows the regular expression alone.
+    """
+    return {HINT: text}
+
+
+def matches(pattern: str) -> str:
+    """CEL: whether the field's own text matches. Guards rules that would fail on a malformed one, which has its own message."""
+    return f"self.matches(r'{pattern}')"
+
+
 def map_list(*keys: str) -> dict[str, Any]:
     """JSON-schema extra for a list that people merge: unique by `keys` under server-side apply."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def duration_between(field: str, low: str, high: str) -> dict[str, Any]:
+    """JSON-schema extra that keeps the Duration called `field` between `low` and `high`, both included."""
+    return validations(
+        cel(
+            f"!{matches(DURATION_PATTERN)} || (duration(self) >= duration('{low}') && duration(self) <= duration('{high}'))",
+            f"{field} must be between {low} and {high}",
+        )
+    )
 
 
 Duration = Annotated[
@@ -68,37 +96,29 @@ Duration = Annotated[
         pattern=DURATION_PATTERN,
         max_length=24,
         description="A duration such as 30s, 10m or 1h30m.",
+        json_schema_extra=hint("must be a duration such as 30s, 10m or 1h30m"),
     ),
 ]
 """A GEP-2257 duration; `durations.seconds` turns it into seconds."""
 
 
-def duration_between(field: str, low: str, high: str) -> dict[str, Any]:
-    """JSON-schema extra that keeps the Duration called `field` between `low` and `high`, both included."""
-    return validations(
-        cel(
-            f"duration(self) >= duration('{low}') && duration(self) <= duration('{high}')",
-            f"{field} must be between {low} and {high}",
-            message_expression=f"'{field} must be between {low} and {high}, not ' + self",
-        )
-    )
-
-
 Ratio = Annotated[
     str,
     pydantic.Field(
-        pattern=r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$",
+        pattern=RATIO_PATTERN,
         max_length=8,
         description='A share between 0 and 1 as a string, such as "0.9".',
+        json_schema_extra=hint('must be a share between 0 and 1, such as "0.9"'),
     ),
 ]
 
 Percent = Annotated[
     str,
     pydantic.Field(
-        pattern=r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$",
+        pattern=PERCENT_PATTERN,
         max_length=9,
         description='A percentage as a string, such as "0.5%".',
+        json_schema_extra=hint('must be a percentage with its sign, such as "0.5%"'),
     ),
 ]
 
@@ -109,6 +129,7 @@ DnsLabel = Annotated[
         max_length=63,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         description="A DNS label: lower-case letters, digits and dashes.",
+        json_schema_extra=hint("must be lower-case letters, digits and dashes, with no dash at either end"),
     ),
 ]
 
@@ -119,6 +140,7 @@ ModelName = Annotated[
         max_length=128,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$",
         description="The name that clients put into the request's `model`.",
+        json_schema_extra=hint("must begin with a letter or digit and hold only letters, digits and . _ : / -"),
     ),
 ]
 
@@ -129,6 +151,7 @@ ConfigKey = Annotated[
         max_length=253,
         pattern=r"^[-._a-zA-Z0-9]+$",
         description="A key of the ConfigMap's or Secret's data.",
+        json_schema_extra=hint("must be a key of a ConfigMap or Secret: letters, digits and . _ -"),
     ),
 ]
 

@@ -128,8 +128,7 @@ KINDS: Final = (
         rules=(
             base.cel(
                 f"self.metadata.name != '{evalgate.BUILTIN_DEFAULT_NAME}'",
-                f'metadata.name may not be "{evalgate.BUILTIN_DEFAULT_NAME}", which is the built-in analysis: '
-                "choose another name",
+                f'"{evalgate.BUILTIN_DEFAULT_NAME}" is the name of the built-in analysis: choose another name',
                 field_path=".metadata.name",
             ),
         ),
@@ -202,9 +201,9 @@ def build_schema(kind: Kind) -> dict[str, Any]:
 
 
 _NAME_RULE: Final = base.cel(
-    f"self.metadata.name.matches('{NAME_PATTERN}')",
-    f"metadata.name must have at most {naming.NAME_MAX} characters: lower-case letters, digits and dashes, "
-    "the first a letter and the last no dash",
+    f"self.metadata.name.matches(r'{NAME_PATTERN}')",
+    f"must have at most {naming.NAME_MAX} characters, lower-case letters, digits and dashes, the first a letter and the last "
+    "no dash",
     field_path=".metadata.name",
 )
 
@@ -231,18 +230,18 @@ def defaults_below(schema: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _status_schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
-    """Status without defaults of its own, but for the one that tells "never seen" from "seen and fine"."""
-    schema = _without_defaults(model_schema(model, "status"))
+    """Status without rules, which only the operator would meet, and with the one default that tells "never seen" apart."""
+    schema = _without(model_schema(model, "status"), "default", "x-kubernetes-validations")
     return _ordered({**schema, "default": {"observedGeneration": UNSET_GENERATION}})
 
 
-def _without_defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in schema.items() if key != "default"}
+def _without(schema: Mapping[str, Any], *keywords: str) -> dict[str, Any]:
+    kept = {key: value for key, value in schema.items() if key not in keywords}
     if "properties" in kept:
-        kept["properties"] = {name: _without_defaults(child) for name, child in kept["properties"].items()}
-    for keyword in ("items", "additionalProperties"):
-        if keyword in kept:
-            kept[keyword] = _without_defaults(kept[keyword])
+        kept["properties"] = {name: _without(child, *keywords) for name, child in kept["properties"].items()}
+    for below in ("items", "additionalProperties"):
+        if below in kept:
+            kept[below] = _without(kept[below], *keywords)
     return kept
 
 
@@ -261,6 +260,8 @@ class _Inliner:
         node = self._flattened(raw, path)
         node.pop("title", None)
         node.pop("$defs", None)
+        if base.HINT in node:
+            _say_pattern(node)
         if "const" in node:
             node["enum"] = [node.pop("const")]
         if "properties" in node:
@@ -291,6 +292,12 @@ def _merged(inner: Mapping[str, Any], outer: Mapping[str, Any]) -> dict[str, Any
     """Both together: the outer's words win, the rules of both hold."""
     rules = [*inner.get("x-kubernetes-validations", ()), *outer.get("x-kubernetes-validations", ())]
     return {**inner, **outer, **({"x-kubernetes-validations": rules} if rules else {})}
+
+
+def _say_pattern(node: dict[str, Any]) -> None:
+    """Turns a pattern and its hint into a rule: the API server then shows words instead of a regular expression."""
+    rule = base.cel(base.matches(node.pop("pattern")), node.pop(base.HINT))
+    node["x-kubernetes-validations"] = [rule, *node.get("x-kubernetes-validations", ())]
 
 
 def _settle_default(node: dict[str, Any]) -> None:

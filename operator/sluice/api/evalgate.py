@@ -32,7 +32,8 @@ class Limit(base.ApiModel):
             description='Highest acceptable share of bad requests, such as "0.01".',
             json_schema_extra=base.validations(
                 base.cel(
-                    "double(self) > 0.0 && double(self) < 0.5", 'limit.ratio must be above 0 and below 0.5, such as "0.01"'
+                    f"!{base.matches(base.RATIO_PATTERN)} || (double(self) > 0.0 && double(self) < 0.5)",
+                    'limit.ratio must be above 0 and below 0.5, such as "0.01"',
                 )
             ),
         ),
@@ -48,7 +49,8 @@ class Regression(base.ApiModel):
             description='By how many percentage points the rate may exceed that of the stable revision, such as "0.5%".',
             json_schema_extra=base.validations(
                 base.cel(
-                    "double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 25.0",
+                    f"!{base.matches(base.PERCENT_PATTERN)} || "
+                    "(double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 25.0)",
                     'regression.points must be above "0%" and at most "25%", such as "0.5%"',
                 )
             ),
@@ -103,7 +105,12 @@ class Generation(base.ApiModel):
 
     temperature: Annotated[
         str,
-        pydantic.Field(max_length=8, pattern=r"^[0-2](\.[0-9]{1,4})?$", description='Sampling temperature, such as "0".'),
+        pydantic.Field(
+            max_length=8,
+            pattern=r"^([01](\.[0-9]{1,4})?|2(\.0{1,4})?)$",
+            description='Sampling temperature, such as "0".',
+            json_schema_extra=base.hint('must be between 0 and 2, such as "0.7"'),
+        ),
     ] = "0"
     max_tokens: Annotated[int, pydantic.Field(ge=1, le=131072, description="Longest answer in tokens.")] = 256
     seed: Annotated[int, pydantic.Field(ge=0, description="Seed of the sampling.")] = 1

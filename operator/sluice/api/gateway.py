@@ -38,9 +38,13 @@ class AllowedNamespaces(base.ApiModel):
     model_config = pydantic.ConfigDict(
         json_schema_extra=base.validations(
             base.cel(
-                "has(self.selector) == (has(self.from) && self.from == 'Selector')",
-                "allowedModels.namespaces.selector is required for from: Selector, and refused otherwise",
-            )
+                "has(self.selector) || !has(self.from) || self.from != 'Selector'",
+                "from: Selector needs selector: say which namespaces by selector.matchLabels",
+            ),
+            base.cel(
+                "!has(self.selector) || (has(self.from) && self.from == 'Selector')",
+                "selector has an effect with from: Selector only: set that, or remove selector",
+            ),
         )
     )
 
@@ -112,6 +116,7 @@ class Provider(base.ApiModel):
             max_length=512,
             pattern=r"^https?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$",
             description="Scheme, host and port, such as https://api.openai.com. Requests keep their path (/v1/…).",
+            json_schema_extra=base.hint("must be scheme, host and perhaps port, such as https://api.openai.com, with no path"),
         ),
     ]
     credentials: Annotated[ProviderCredentials | None, pydantic.Field(description="Sent as a bearer token.")] = None
@@ -196,13 +201,26 @@ class GatewayResources(base.ApiModel):
     limits: Annotated[Mapping[str, Quantity] | None, pydantic.Field(max_length=8, description="Most that may be used.")] = None
 
 
+_UNKNOWN_PROVIDER: Final = (
+    "r.chain.exists(g, g.backends.exists(b, has(b.provider) && "
+    "!(has(self.providers) && self.providers.exists(p, p.name == b.provider.name))))"
+)
+"""CEL: whether route `r` names a provider that is not there."""
+
+
 class GatewaySpec(base.ApiModel):
     """Proxies, who may call them and where requests go."""
 
     replicas: Annotated[int, pydantic.Field(ge=0, le=64, description="Proxy pods.")] = 1
     image: Annotated[
         str | None,
-        pydantic.Field(min_length=1, max_length=512, pattern=r"^[^\s]+$", description="Envoy image. Default: the operator's."),
+        pydantic.Field(
+            min_length=1,
+            max_length=512,
+            pattern=r"^[^\s]+$",
+            description="Envoy image. Default: the operator's.",
+            json_schema_extra=base.hint("must be an image without blanks, such as envoyproxy/envoy:v1.40.0"),
+        ),
     ] = None
     resources: Annotated[GatewayResources | None, pydantic.Field(description="Resources of one proxy pod.")] = None
     service: Annotated[Service, pydantic.Field(description="How the gateway is exposed.")] = Service()
@@ -245,9 +263,8 @@ class GatewaySpec(base.ApiModel):
                 field_path=".credentialsSecretRef",
             ),
             base.cel(
-                "!has(self.routes) || self.routes.all(r, r.chain.all(g, g.backends.all(b, !has(b.provider) || "
-                "(has(self.providers) && self.providers.exists(p, p.name == b.provider.name)))))",
-                "a backend's provider.name must be the name of an entry in spec.providers: add that or correct the name",
+                f"!has(self.routes) || !self.routes.exists(r, {_UNKNOWN_PROVIDER})",
+                "a provider.name in routes must be the name of an entry in spec.providers: add it there or correct the name",
                 field_path=".routes",
             ),
         )

@@ -59,6 +59,9 @@ class ModelSource(base.ApiModel):
             min_length=1,
             max_length=512,
             pattern=r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s]+)?|file:///[^\s]+)$",
+            json_schema_extra=base.hint(
+                "must be hf://<organisation>/<model>, pvc://<claim>/<path> or file:///<path inside the engine image>"
+            ),
             description=(
                 "hf://<organisation>/<model> (downloaded by the engine), pvc://<claim>/<path> (mounted read-only) or "
                 "file:///<path> (inside the engine image)."
@@ -80,6 +83,10 @@ class ModelSource(base.ApiModel):
                 "!has(self.revision) || self.source.startsWith('hf://')",
                 "revision applies to hf:// sources only: remove it or use an hf:// source",
                 field_path=".revision",
+                message_expression=(
+                    "'revision applies to hf:// sources only, and source is ' + self.source + "
+                    "': remove revision or use an hf:// source'"
+                ),
             )
         )
     )
@@ -103,7 +110,12 @@ class VllmArgs(base.ApiModel):
     ] = None
     quantization: Annotated[
         str | None,
-        pydantic.Field(max_length=64, pattern=r"^[a-z0-9_-]+$", description="Quantization method, such as fp8 or awq."),
+        pydantic.Field(
+            max_length=64,
+            pattern=r"^[a-z0-9_-]+$",
+            description="Quantization method, such as fp8 or awq.",
+            json_schema_extra=base.hint("must be a method of vLLM's in lower case, such as fp8 or awq"),
+        ),
     ] = None
     dtype: Annotated[
         Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None,
@@ -111,7 +123,12 @@ class VllmArgs(base.ApiModel):
     ] = None
     kv_cache_dtype: Annotated[
         str | None,
-        pydantic.Field(max_length=32, pattern=r"^[a-z0-9_]+$", description="Type of the KV cache, such as auto or fp8."),
+        pydantic.Field(
+            max_length=32,
+            pattern=r"^[a-z0-9_]+$",
+            description="Type of the KV cache, such as auto or fp8.",
+            json_schema_extra=base.hint("must be a type of vLLM's in lower case, such as auto or fp8"),
+        ),
     ] = None
     prefix_caching: Annotated[bool | None, pydantic.Field(description="Whether prompts share cached prefixes.")] = None
     tool_call_parser: Annotated[
@@ -120,10 +137,17 @@ class VllmArgs(base.ApiModel):
             max_length=64,
             pattern=r"^[A-Za-z0-9_.-]+$",
             description="Parser of tool calls; also turns automatic tool choice on.",
+            json_schema_extra=base.hint("must be the name of a parser, such as hermes"),
         ),
     ] = None
     reasoning_parser: Annotated[
-        str | None, pydantic.Field(max_length=64, pattern=r"^[A-Za-z0-9_.-]+$", description="Parser of reasoning content.")
+        str | None,
+        pydantic.Field(
+            max_length=64,
+            pattern=r"^[A-Za-z0-9_.-]+$",
+            description="Parser of reasoning content.",
+            json_schema_extra=base.hint("must be the name of a parser, such as deepseek_r1"),
+        ),
     ] = None
 
 
@@ -163,7 +187,13 @@ class EnvVar(base.ApiModel):
 
     name: Annotated[
         str,
-        pydantic.Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the variable."),
+        pydantic.Field(
+            min_length=1,
+            max_length=128,
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Name of the variable.",
+            json_schema_extra=base.hint("must be letters, digits and _, the first no digit"),
+        ),
     ]
     value: Annotated[str, pydantic.Field(max_length=4096, description="Its value.")]
 
@@ -179,6 +209,7 @@ class Engine(base.ApiModel):
             max_length=512,
             pattern=r"^[^\s]+$",
             description="Container image. Default: the operator's engine image.",
+            json_schema_extra=base.hint("must be an image without blanks, such as vllm/vllm-openai:v0.33.0"),
         ),
     ] = None
     vllm: Annotated[VllmEngine | None, pydantic.Field(description="Settings of the VLLM engine.")] = None
@@ -196,7 +227,12 @@ class Gpu(base.ApiModel):
     count: Annotated[int, pydantic.Field(ge=0, le=64, description="GPUs of each replica.")]
     resource_name: Annotated[
         str | None,
-        pydantic.Field(max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", description="Default: nvidia.com/gpu."),
+        pydantic.Field(
+            max_length=253,
+            pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
+            description="Default: nvidia.com/gpu.",
+            json_schema_extra=base.hint("must be a resource with its domain, such as nvidia.com/gpu"),
+        ),
     ] = None
 
 
@@ -244,7 +280,7 @@ class Template(base.ApiModel):
             base.cel(
                 f"!{_HAS_PARALLEL} || !has(self.resources) || !has(self.resources.gpu) || self.resources.gpu.count == 0 || "
                 "self.engine.vllm.args.tensorParallelSize <= self.resources.gpu.count",
-                "engine.vllm.args.tensorParallelSize may not be above resources.gpu.count: raise the count or lower the size",
+                "tensorParallelSize may not be above resources.gpu.count: raise the count or lower the size",
                 field_path=".engine.vllm.args.tensorParallelSize",
             )
         )
@@ -339,8 +375,9 @@ class Evidence(base.ApiModel):
             description="Chance that a healthy revision is rolled back, over the whole rollout and all its metrics.",
             json_schema_extra=base.validations(
                 base.cel(
-                    "double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 20.0",
-                    'falseRollback must be above "0%" and at most "20%"',
+                    f"!{base.matches(base.PERCENT_PATTERN)} || "
+                    "(double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 20.0)",
+                    'falseRollback must be above "0%" and at most "20%", such as "1%"',
                 )
             ),
         ),
