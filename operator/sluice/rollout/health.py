@@ -47,6 +47,8 @@ class Cause(enum.StrEnum):
     """The registry refuses: a Secret can mend it."""
     CONFIG_MISSING = "ConfigMissing"
     """A Secret, ConfigMap or key that the pod names does not exist."""
+    CONTAINER_NOT_CREATED = "ContainerNotCreated"
+    """The kubelet cannot create or start the container."""
     DOWNLOAD_FAILED = "DownloadFailed"
     """The engine could not download the model for now."""
     MODEL_ACCESS_DENIED = "ModelAccessDenied"

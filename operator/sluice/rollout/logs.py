@@ -1,0 +1,80 @@
+"""What image pulls and ending engines say, told apart by their words.
+
+The words are of containerd, registries, the Hugging Face hub and vLLM. Where they could mean two things, the class that
+waits is taken, so that nobody's outage rejects a revision.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sluice.rollout import health, pods
+
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_INVALID_IMAGE: Final = re.compile(r"couldn't parse image|invalid reference format", re.IGNORECASE)
+_PULL_DENIED: Final = re.compile(
+    r"unauthorized|authentication required|access denied|access to the resource is denied|insufficient_scope"
+    r"|authorization failed|403 forbidden|no basic auth credentials",
+    re.IGNORECASE,
+)
+_PULL_TRANSIENT: Final = re.compile(r"toomanyrequests|too many requests", re.IGNORECASE)
+_IMAGE_UNKNOWN: Final = re.compile(
+    r"not found|manifest unknown|name unknown|no such manifest|repository does not exist", re.IGNORECASE
+)
+
+_MODEL_DENIED: Final = re.compile(
+    r"GatedRepoError|Cannot access gated repo|40[13] Client Error|Invalid user token|Invalid username or password"
+)
+_DOWNLOAD_FAILED: Final = re.compile(
+    r"LocalEntryNotFoundError|couldn't connect to '?https?://|Max retries exceeded with url"
+    r"|Temporary failure in name resolution|Name or service not known"
+    r"|requests\.exceptions\.\w*(Timeout|ConnectionError)|httpx\.\w*(Timeout|ConnectError)"
+    r"|429 Client Error|50\d Server Error"
+)
+_MODEL_UNKNOWN: Final = re.compile(
+    r"RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError|404 Client Error"
+    r"|Invalid repository ID or local directory specified|HFValidationError|is not a valid model identifier"
+)
+_USAGE_EXIT: Final = 2
+"""What argparse ends with."""
+_USAGE: Final = re.compile(r"error: |^usage:", re.MULTILINE)
+_INVALID_CONFIG: Final = re.compile(r"validation errors? for (?!Device)\w*(Config|Args)\b")
+"""pydantic's words; DeviceConfig is left out, for a node without a device is not the revision's fault."""
+_LAST_LINES: Final = 12
+_LAST_CHARACTERS: Final = 1200
+
+
+def pull_cause(reason: str, message: str) -> health.Cause:
+    """Why an image is not there, from the container's waiting reason and message."""
+    words = _QUOTED.sub('""', message)  # an image may be called anything
+    if reason == "InvalidImageName" or _INVALID_IMAGE.search(words):
+        return health.Cause.INVALID_IMAGE
+    if _PULL_TRANSIENT.search(words):
+        return health.Cause.PULL_FAILED
+    if _PULL_DENIED.search(words):
+        return health.Cause.IMAGE_ACCESS_DENIED
+    if reason == "ErrImageNeverPull" or _IMAGE_UNKNOWN.search(words):
+        return health.Cause.IMAGE_NOT_FOUND
+    return health.Cause.PULL_FAILED
+
+
+def end_cause(end: pods.End) -> health.Cause | None:
+    """Why the engine ended, where its last lines tell; None where they don't."""
+    if _MODEL_DENIED.search(end.message):
+        return health.Cause.MODEL_ACCESS_DENIED
+    if _DOWNLOAD_FAILED.search(end.message):
+        return health.Cause.DOWNLOAD_FAILED
+    if _MODEL_UNKNOWN.search(end.message):
+        return health.Cause.MODEL_NOT_FOUND
+    if end.exit_code == _USAGE_EXIT and _USAGE.search(end.message):
+        return health.Cause.INVALID_ARGUMENTS
+    if end.exit_code and _INVALID_CONFIG.search(end.message):
+        return health.Cause.INVALID_ARGUMENTS
+    return None
+
+
+def last_lines(text: str) -> str:
+    """The end of a log, short enough for a status."""
+    lines = [line for line in text.strip().splitlines() if line.strip()][-_LAST_LINES:]
+    return "\n".join(lines)[-_LAST_CHARACTERS:]

@@ -1,0 +1,453 @@
+"""Why pods are not ready: the closed table, over pods as Kubernetes 1.36 writes them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from sluice.rollout import causes, health
+
+START = 1_782_900_000.0
+"""When every pod here was created; a multiple of a second."""
+STARTUP = 1200.0
+Json = dict[str, Any]
+ENVIRONMENT, REVISION, NONE = health.CauseClass.ENVIRONMENT, health.CauseClass.REVISION, health.CauseClass.NONE
+
+
+def stamp(after: float) -> str:
+    """Kubernetes' time text, so many seconds after the start."""
+    return datetime.datetime.fromtimestamp(START + after, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def condition(type_: str, status: str, *, reason: str = "", message: str = "", at: float = 0) -> Json:
+    """One pod condition."""
+    extra = {key: value for key, value in (("reason", reason), ("message", message)) if value}
+    return {
+        "type": type_,
+        "status": status,
+        "lastProbeTime": None,
+        "lastTransitionTime": stamp(at),
+        "observedGeneration": 1,
+        **extra,
+    }
+
+
+def pod(
+    *,
+    name: str = "chat-1a2b3c4d-7c9f8-x2x4z",
+    phase: str = "Pending",
+    ready: Json | None = None,
+    scheduled: Json | None = None,
+    engine: Json | None = None,
+    extra: tuple[Json, ...] = (),
+    **status: str,
+) -> Json:
+    """A pod of one revision; scheduled and not ready unless said otherwise."""
+    sidecar = {
+        "name": "istio-proxy",
+        "ready": True,
+        "restartCount": 9,
+        "state": {"running": {"startedAt": stamp(1)}},
+        "lastState": {},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "team", "labels": {"sluice.dev/revision": "1a2b3c4d"}},
+        "status": {
+            "phase": phase,
+            "conditions": [
+                condition("PodReadyToStartContainers", "True"),
+                condition("Initialized", "True"),
+                ready or condition("Ready", "False", reason="ContainersNotReady"),
+                scheduled or condition("PodScheduled", "True"),
+                *extra,
+            ],
+            **({"containerStatuses": [sidecar, engine]} if engine is not None else {}),
+            "startTime": stamp(0),
+            "qosClass": "Burstable",
+            **status,
+        },
+    }
+
+
+def container(state: Json, *, last: Json | None = None, restarts: int = 0, ready: bool = False) -> Json:
+    """The engine's container status."""
+    return {
+        "name": "engine",
+        "image": "vllm/vllm-openai:v0.33.0",
+        "imageID": "",
+        "ready": ready,
+        "started": ready,
+        "restartCount": restarts,
+        "state": state,
+        "lastState": {} if last is None else {"terminated": last},
+    }
+
+
+def waiting(reason: str, message: str = "", **rest: Any) -> Json:
+    """An engine that waits."""
+    return container({"waiting": {"reason": reason, **({"message": message} if message else {})}}, **rest)
+
+
+def running(since: float, **rest: Any) -> Json:
+    """An engine that runs since so many seconds after the start."""
+    return container({"running": {"startedAt": stamp(since)}}, **rest)
+
+
+def ended(code: int = 1, *, reason: str = "Error", message: str = "", start: float = 10, end: float = 40) -> Json:
+    """A terminated container state."""
+    said = {"message": message} if message else {}
+    return {
+        "exitCode": code,
+        "reason": reason,
+        "startedAt": stamp(start),
+        "finishedAt": stamp(end),
+        "containerID": "containerd://6f0c",
+        **said,
+    }
+
+
+def back_off(message: str, *, restarts: int, code: int = 1, reason: str = "Error", **times: float) -> Json:
+    """An engine in CrashLoopBackOff whose last run ended so."""
+    last = ended(code, reason=reason, message=message, **times)
+    said = "back-off 20s restarting failed container=engine pod=chat-1a2b3c4d-7c9f8-x2x4z_team(0c1d)"
+    return waiting("CrashLoopBackOff", said, last=last, restarts=restarts)
+
+
+def ready_pod(name: str = "chat-1a2b3c4d-7c9f8-ready", **rest: Any) -> Json:
+    """A pod that serves."""
+    engine = rest.pop("engine", None) or running(20, ready=True)
+    return pod(name=name, phase="Running", ready=condition("Ready", "True", at=60), engine=engine, **rest)
+
+
+def pulling(message: str, reason: str = "ImagePullBackOff") -> Json:
+    """A pod whose image does not come."""
+    return pod(engine=waiting(reason, message))
+
+
+def unschedulable(message: str) -> Json:
+    """A pod that no node takes."""
+    return pod(scheduled=condition("PodScheduled", "False", reason="Unschedulable", message=message))
+
+
+def failed(reason: str, message: str, disruption: str | None = None) -> Json:
+    """A pod that is over."""
+    extra = (condition("DisruptionTarget", "True", reason=disruption, message=message),) if disruption else ()
+    return pod(phase="Failed", extra=extra, reason=reason, message=message)
+
+
+def deployment(replicas: int = 1, failure: str | None = None) -> Json:
+    """The revision's Deployment."""
+    conditions = [{"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable"}]
+    if failure is not None:
+        conditions.append({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failure})
+    return {"spec": {"replicas": replicas}, "status": {"conditions": conditions}}
+
+
+def judge(*pods: Json, replicas: int = 1, failure: str | None = None, at: float = 60) -> health.Health:
+    """The health of these pods, so many seconds after the start."""
+    return causes.health_of(deployment(replicas, failure), pods, startup_timeout=STARTUP, now=START + at)
+
+
+NO_GPU = (
+    "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims found"
+)
+NO_CLAIM = '0/1 nodes are available: persistentvolumeclaim "models" not found. not found'
+PULL = 'Back-off pulling image "r.example/llm/chat:v2": ErrImagePull: failed to pull and unpack image "r.example/llm/chat:v2": '
+RESOLVE = PULL + 'failed to resolve reference "r.example/llm/chat:v2": '
+UNKNOWN_TAG = RESOLVE + "r.example/llm/chat:v2: not found"
+USAGE = "usage: vllm serve [model_tag] [options]\nvllm serve: error: unrecognized arguments: --enforce-eagr"
+CONFIG = (
+    "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+    "  Value error, User-specified max_model_len (9000000) is greater than the derived max_model_len (2048)."
+)
+NO_MODEL = (
+    "1 validation error for ModelConfig\n  Value error, Invalid repository ID or local directory specified: '/models/nope'.\n"
+    "Please verify the following requirements:"
+)
+GATED = "huggingface_hub.errors.GatedRepoError: 401 Client Error. (Request ID: Root=1-66)\n\nCannot access gated repo for url"
+HUB_DOWN = (
+    "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.\n"
+    "Value error, Invalid repository ID or local directory specified: 'org/chat'"
+)
+TRACE = "Traceback (most recent call last):\nRuntimeError: Engine core initialization failed. See root cause above."
+QUOTA = 'pods "chat-1a2b3c4d-7c9f8-2" is forbidden: exceeded quota: team, requested: requests.nvidia.com/gpu=1'
+POLICY = 'pods "chat-1a2b3c4d-7c9f8-2" is forbidden: violates PodSecurity "restricted:latest": seccompProfile'
+
+TABLE = [
+    (unschedulable(NO_GPU), 60, "Unschedulable", ENVIRONMENT, "a fuller cluster is not the revision's fault"),
+    (unschedulable(NO_CLAIM), 60, "VolumePending", ENVIRONMENT, "a claim can still be made"),
+    (
+        pod(scheduled=condition("PodScheduled", "False", reason="SchedulingGated", message="gated")),
+        9000,
+        "Unschedulable",
+        ENVIRONMENT,
+        "waiting for a node is never timed",
+    ),
+    (pod(), 60, "Pulling", ENVIRONMENT, "the kubelet has not reported the container yet"),
+    (pod(engine=waiting("ContainerCreating")), 9000, "Pulling", ENVIRONMENT, "pulling is not part of the startup budget"),
+    (pod(engine=waiting("PodInitializing")), 60, "Pulling", ENVIRONMENT, "an injected init container runs first"),
+    (pulling(RESOLVE + "dial tcp 10.0.0.1:443: connect: connection refused"), 9000, "PullFailed", ENVIRONMENT, "registry down"),
+    (pulling(PULL + "429 Too Many Requests - toomanyrequests: unauthenticated"), 9000, "PullFailed", ENVIRONMENT, "rate limit"),
+    (
+        pulling(RESOLVE + "pull access denied, repository does not exist or may require authorization: insufficient_scope"),
+        9000,
+        "ImageAccessDenied",
+        ENVIRONMENT,
+        "a registry that hides what it has: a Secret can mend it",
+    ),
+    (pulling(RESOLVE + "unexpected status: 401 Unauthorized"), 9000, "ImageAccessDenied", ENVIRONMENT, "a Secret can mend it"),
+    (pulling(UNKNOWN_TAG), 60, "ImageNotFound", ENVIRONMENT, "the tag may be pushed any minute"),
+    (pulling(UNKNOWN_TAG), 1200, "ImageNotFound", REVISION, "the tag was not pushed for the startup timeout"),
+    (
+        pulling(PULL.replace("chat:v2", "not found") + "unexpected EOF"),
+        9000,
+        "PullFailed",
+        ENVIRONMENT,
+        "the image's own name is not what the registry says",
+    ),
+    (
+        pulling('Failed to apply default image tag "vllm:0:1": couldn\'t parse image name', "InvalidImageName"),
+        1,
+        "InvalidImage",
+        REVISION,
+        "a name that cannot be parsed never gets better",
+    ),
+    (
+        pod(engine=waiting("CreateContainerConfigError", 'secret "hf-token" not found')),
+        9000,
+        "ConfigMissing",
+        ENVIRONMENT,
+        "a Secret can mend it",
+    ),
+    (
+        pod(engine=waiting("CreateContainerError", "context deadline exceeded")),
+        60,
+        "ContainerNotCreated",
+        ENVIRONMENT,
+        "the runtime's fault",
+    ),
+    (pod(phase="Running", engine=running(20)), 60, "Starting", NONE, "the model loads"),
+    (pod(phase="Running", engine=running(20)), 1219, "Starting", NONE, "the budget is not used up"),
+    (
+        pod(phase="Running", engine=running(20)),
+        1220,
+        "StartupTimeout",
+        REVISION,
+        "the budget counts from the container's start",
+    ),
+    (
+        pod(phase="Running", engine=running(2000)),
+        3000,
+        "Starting",
+        NONE,
+        "half an hour of pulling before is not counted",
+    ),
+    (
+        pod(phase="Running", engine=running(1205, restarts=1, last=ended(137, start=20, end=1200))),
+        1225,
+        "StartupTimeout",
+        REVISION,
+        "a startup probe that kills at the limit does not give a second budget",
+    ),
+    (
+        pod(phase="Running", ready=condition("Ready", "False", reason="ContainersNotReady", at=5000), engine=running(20)),
+        5100,
+        "Starting",
+        NONE,
+        "time that it was ready is not counted",
+    ),
+    (pod(phase="Running", engine=back_off(TRACE, restarts=1)), 60, "Starting", NONE, "two ends are no crash loop"),
+    (pod(phase="Running", engine=back_off(TRACE, restarts=2)), 60, "CrashLoop", REVISION, "the third end is"),
+    (
+        pod(phase="Running", engine=container({"terminated": ended(message=TRACE)}, restarts=2, last=ended())),
+        60,
+        "CrashLoop",
+        REVISION,
+        "the third end, before the kubelet backs off",
+    ),
+    (pod(phase="Running", engine=running(50, restarts=3, last=ended())), 60, "CrashLoop", REVISION, "runs for the fourth time"),
+    (
+        ready_pod(engine=running(50, restarts=3, last=ended(), ready=True)),
+        60,
+        "CrashLoop",
+        REVISION,
+        "it serves between its crashes",
+    ),
+    (
+        pod(phase="Running", engine=running(50, restarts=3, last=ended(137, reason="ContainerStatusUnknown"))),
+        60,
+        "Starting",
+        NONE,
+        "ends that come from a restarted node are not the engine's",
+    ),
+    (
+        pod(phase="Running", engine=running(50, restarts=1, last=ended(137, reason="OOMKilled"))),
+        60,
+        "Starting",
+        NONE,
+        "one kill can be bad luck",
+    ),
+    (
+        pod(phase="Running", engine=back_off("", restarts=1, code=137, reason="OOMKilled")),
+        60,
+        "OOMKilled",
+        REVISION,
+        "killed twice",
+    ),
+    (
+        pod(phase="Running", engine=container({"terminated": ended(137, reason="OOMKilled")}, restarts=1, last=ended())),
+        60,
+        "Starting",
+        NONE,
+        "a crash and a kill are not two kills",
+    ),
+    (pod(phase="Running", engine=back_off(USAGE, restarts=0, code=2)), 60, "InvalidArguments", REVISION, "at once"),
+    (pod(phase="Running", engine=back_off(CONFIG, restarts=0)), 60, "InvalidArguments", REVISION, "refused by its own checks"),
+    (
+        pod(phase="Running", engine=back_off(CONFIG.replace("ModelConfig", "DeviceConfig"), restarts=0)),
+        60,
+        "Starting",
+        NONE,
+        "a node without the device is not the arguments' fault",
+    ),
+    (pod(phase="Running", engine=back_off(NO_MODEL, restarts=5)), 60, "ModelNotFound", ENVIRONMENT, "it may be uploaded yet"),
+    (pod(phase="Running", engine=back_off(NO_MODEL, restarts=5)), 1200, "ModelNotFound", REVISION, "it was not uploaded"),
+    (pod(phase="Running", engine=back_off(GATED, restarts=9)), 9000, "ModelAccessDenied", ENVIRONMENT, "a Secret can mend it"),
+    (pod(phase="Running", engine=back_off(HUB_DOWN, restarts=9)), 9000, "DownloadFailed", ENVIRONMENT, "the hub is down"),
+    (
+        pod(phase="Running", ready=condition("Ready", "False", at=90), engine=running(20, ready=True)),
+        100,
+        "NodeLost",
+        ENVIRONMENT,
+        "the node controller took readiness away while the container's stands",
+    ),
+    (
+        failed("Evicted", "The node was low on resource: memory.", "TerminationByKubelet"),
+        60,
+        "Evicted",
+        ENVIRONMENT,
+        "the node",
+    ),
+    (failed("", "preempted by a pod", "PreemptionByScheduler"), 60, "Preempted", ENVIRONMENT, "a more important pod"),
+    (
+        failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
+        60,
+        "NodeLost",
+        ENVIRONMENT,
+        "the node",
+    ),
+    (
+        failed("UnexpectedAdmissionError", "Allocate failed due to no healthy devices"),
+        60,
+        "NodeRefused",
+        ENVIRONMENT,
+        "no device",
+    ),
+    (
+        failed("OutOfnvidia.com/gpu", "Node didn't have enough resource"),
+        60,
+        "NodeRefused",
+        ENVIRONMENT,
+        "a race for the device",
+    ),
+    (
+        pod(
+            phase="Running",
+            engine=back_off(TRACE, restarts=7),
+            extra=(condition("DisruptionTarget", "True", reason="EvictionByEvictionAPI"),),
+        ),
+        60,
+        "Leaving",
+        NONE,
+        "what a pod does while it is taken away is no evidence",
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "at", "cause", "effect", "reason"), TABLE, ids=[f"{row[2]}: {row[4]}" for row in TABLE])
+def test_each_kind_of_pod_has_one_cause_and_class(
+    one: Json, at: float, cause: str, effect: health.CauseClass, reason: str
+) -> None:
+    """The closed table, row by row."""
+    found = judge(one, at=at)
+
+    assert (found.cause, found.effect) == (health.Cause(cause), effect), reason
+    assert found.message
+
+
+def test_every_cause_is_in_the_table() -> None:
+    """A cause that no row shows is untested."""
+    refused = {judge(failure=QUOTA).cause, judge(failure=POLICY).cause}
+
+    assert {health.Cause(row[2]) for row in TABLE} | refused == set(health.Cause)
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"), [(QUOTA, health.Cause.QUOTA_EXCEEDED), (POLICY, health.Cause.PODS_REFUSED)], ids=["quota", "policy"]
+)
+def test_pods_that_the_api_server_refuses_are_the_environments(failure: str, cause: health.Cause) -> None:
+    """Without a pod the Deployment tells why, and the message reaches the user."""
+    found = judge(replicas=2, failure=failure)
+
+    assert (found.cause, found.effect, found.message) == (cause, ENVIRONMENT, failure)
+
+
+def test_pods_that_are_not_made_yet_are_starting() -> None:
+    """Between the Deployment and its first pod nothing is wrong."""
+    assert judge().effect is NONE
+
+
+def test_ready_pods_leave_nothing_to_explain() -> None:
+    """Garbage of an eviction does not matter once its replacement is ready."""
+    found = judge(ready_pod(), failed("Evicted", "low on memory", "TerminationByKubelet"))
+
+    assert (found.ready, found.cause, found.warm) == (1, None, True)
+
+
+def test_a_deleted_pod_is_evidence_of_nothing() -> None:
+    """deletionTimestamp: neither its crashes nor its readiness count."""
+    going = ready_pod("chat-old", engine=back_off(TRACE, restarts=9))
+    going["metadata"]["deletionTimestamp"] = stamp(50)
+
+    found = judge(going, ready_pod("chat-new"))
+
+    assert (found.ready, found.cause) == (1, None)
+
+
+def test_the_worst_pod_decides() -> None:
+    """One pod that the revision breaks outweighs one that the cluster keeps waiting."""
+    found = judge(
+        unschedulable(NO_GPU), pod(name="chat-b", engine=back_off(USAGE, restarts=0, code=2)), ready_pod(), replicas=3
+    )
+
+    assert (found.ready, found.cause) == (1, health.Cause.INVALID_ARGUMENTS)
+
+
+def test_a_replacement_that_waits_counts_although_others_are_ready() -> None:
+    """One of two pods cannot be scheduled: the environment's fault, and not warm."""
+    found = judge(ready_pod(), unschedulable(NO_GPU), replicas=2)
+
+    assert (found.ready, found.effect, found.warm) == (1, ENVIRONMENT, False)
+
+
+def test_last_lines_reach_the_message() -> None:
+    """A rejected revision says what its engine said last."""
+    found = judge(pod(phase="Running", engine=back_off("\n".join(f"line {n}" for n in range(99)) + "\n" + TRACE, restarts=2)))
+
+    assert "Engine core initialization failed" in found.message
+    assert "line 50" not in found.message
+    assert len(found.message) < 1500
+
+
+def test_the_next_limit_is_told() -> None:
+    """A rollout is woken when the startup budget ends, for no pod changes then."""
+    assert judge(pod(phase="Running", engine=running(20)), at=100).recheck_after == STARTUP - 80
+
+
+def test_no_replicas_are_never_warm() -> None:
+    """Nothing runs, so nothing was shown to run."""
+    assert not judge(replicas=0).warm
