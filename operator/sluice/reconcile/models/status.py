@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator
 
 from sluice.api import conditions, modeldeployment
+from sluice.rollout import model as rollout_model  # a field is named rollout
 from sluice.workloads import revision
 
 Type = conditions.ConditionType
@@ -22,8 +23,6 @@ class Reason(enum.StrEnum):
     """The revision the spec asks for serves with all its pods."""
     NOTHING_SERVES = "NothingServes"
     """No pod of a stable revision is ready."""
-    FIRST_REVISION = "FirstRevision"
-    """The first revision is being started; nothing served before."""
     PODS_NOT_READY = "PodsNotReady"
     """Fewer pods of the stable revision are ready than the spec asks for."""
     ROLLING_OUT = "RollingOut"
@@ -74,6 +73,9 @@ class View:
     last_rollout: modeldeployment.LastRollout | None
     epoch: int
     split: bool
+    waiting: rollout_model.Notice | None = None
+    """What a revision that is wanted, but not in rollout yet, waits for."""
+    notes: tuple[rollout_model.Note, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -108,6 +110,9 @@ def _conditions(view: View) -> Iterator[conditions.Condition]:
     yield _model_loaded(view)
     if view.rollout is not None:
         yield _canary_healthy(view.rollout)
+    for note in view.notes:
+        if note.type is not rollout_model.NoteType.NO_TRAFFIC_SPLIT:  # said by TrafficSplit
+            yield conditions.make(note.type.value, True, note.type.value, note.message)
 
 
 def _ready(view: View) -> conditions.Condition:
@@ -116,8 +121,10 @@ def _ready(view: View) -> conditions.Condition:
         return conditions.make(Type.READY, False, stalled.reason, stalled.message)
     if view.rollout is not None:
         return conditions.make(Type.READY, False, view.rollout.reason or Reason.ROLLING_OUT, _progress(view.rollout))
-    if view.stable is None:
-        return conditions.make(Type.READY, False, Reason.FIRST_REVISION, "The first revision is being started")
+    if view.stable is None or view.wanted is None or view.wanted.hash != view.stable.hash:
+        reason = view.waiting.reason if view.waiting is not None else Reason.ROLLING_OUT
+        message = view.waiting.message if view.waiting is not None else "A revision is about to be rolled out"
+        return conditions.make(Type.READY, False, reason, message)
     desired = view.model.spec.replicas
     message = f"Revision {view.stable.hash} serves with {view.ready_replicas} of {desired} pods"
     if view.ready_replicas < desired:
@@ -193,3 +200,17 @@ def _canary_healthy(rollout: modeldeployment.RolloutStatus) -> conditions.Condit
     if verdicts and verdicts == {modeldeployment.Verdict.PASS}:
         return conditions.make(Type.CANARY_HEALTHY, True, Reason.GATES_PASS, "Every gate passes so far")
     return conditions.make(Type.CANARY_HEALTHY, None, Reason.MEASURING, "There is not enough evidence yet")
+
+
+def is_calm(old: modeldeployment.ModelDeploymentStatus, new: modeldeployment.ModelDeploymentStatus) -> bool:
+    """Whether only numbers and texts changed: such a change may wait, any other is written at once."""
+    return _essence(old) == _essence(new)
+
+
+def _essence(said: modeldeployment.ModelDeploymentStatus) -> object:
+    wire = said.to_wire()
+    wire["conditions"] = [(c.type, c.status, c.reason, c.observed_generation) for c in said.conditions]
+    if said.rollout is not None:
+        wire["rollout"]["gates"] = [(gate.name, gate.metric, gate.verdict, gate.reason) for gate in said.rollout.gates]
+        wire["rollout"].pop("message", None)
+    return wire

@@ -1,0 +1,156 @@
+"""The evidence on rollouts under way: fed once a second from the proxies' counters, kept over restarts in a ConfigMap.
+
+The book holds what the pure statistics of `gates` make of the counters. It decides nothing and does no I/O.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from sluice.api import modeldeployment, naming
+from sluice.gates import attempts, evidence, plans, registry
+from sluice.rollout import plan as rollout_plan
+from sluice.sources import envoy
+
+PLAN_KEY: Final = "plan.json"
+EVIDENCE_KEY: Final = "evidence.json"
+_RATE_MEMORY: Final = 0.9
+"""Share of the old rate that one second keeps: a mean over about ten seconds, for `needs`."""
+
+
+@dataclasses.dataclass
+class Family:
+    """All evidence on one revision's rollout."""
+
+    revision: str
+    canary: str
+    """Cluster of the revision."""
+    stable: str | None
+    """Cluster it is compared with."""
+    metrics: dict[tuple[str, str], evidence.MetricEvidence]
+    counters: envoy.Accumulator
+    resumed: bool = False
+    """The next block covers the time since the evidence was persisted."""
+    source_ok: bool = True
+    rate: float | None = None
+    """Counted requests of the revision a second, over the last seconds."""
+    looks: int = 0
+
+    def observe(self, readings: Mapping[str, attempts.Counters | None], *, seconds: float, settling: bool) -> bool:
+        """Takes one reading of every proxy (None: it could not be read). Returns whether a verdict changed."""
+        before = self._verdicts()
+        self.source_ok = not readings or any(reading is not None for reading in readings.values())
+        delta = self.counters.observe(readings)
+        for name, metric in self.metrics.items():
+            block = registry.block(metric.plan.signal, delta, self.canary, self.stable)
+            self.metrics[name] = metric.observe(block, gap=self.resumed, settling=settling)
+        self._count(delta, seconds)
+        self.resumed = False
+        self.looks += 1
+        return before != self._verdicts()
+
+    def statuses(self, *, has_baseline: bool) -> tuple[modeldeployment.GateStatus, ...]:
+        """What each metric says."""
+        return tuple(
+            metric.status(source_available=self.source_ok, has_baseline=has_baseline, rate=self.rate)
+            for metric in self.metrics.values()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for the ConfigMap."""
+        return {
+            "metrics": {f"{gate}/{metric}": state.to_json() for (gate, metric), state in self.metrics.items()},
+            "counters": self.counters.to_json(),
+        }
+
+    def _count(self, delta: attempts.Counters, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        latest = attempts.tally(delta, self.canary).total / seconds
+        self.rate = latest if self.rate is None else _RATE_MEMORY * self.rate + (1 - _RATE_MEMORY) * latest
+
+    def _verdicts(self) -> Iterator[Any] | tuple[Any, ...]:
+        return tuple(metric.verdict(source_available=self.source_ok) for metric in self.metrics.values())
+
+
+def metric_plans(plan: rollout_plan.Plan) -> tuple[plans.MetricPlan, ...]:
+    """The live metrics of a rollout's plan with their shares of the chance of a false rollback."""
+    live = plan.live_metrics()
+    gates = {
+        gate: plan.gates[gate].model_copy(update={"metrics": tuple(metric for name, metric in live if name == gate)})
+        for gate, _ in live
+    }
+    return plans.build_plans(gates.items(), f"{plan.false_rollback * 100:.6f}%")
+
+
+@dataclasses.dataclass
+class Book:
+    """The families of all rollouts under way, by ModelDeployment."""
+
+    families: dict[naming.ObjectKey, Family] = dataclasses.field(default_factory=dict)
+
+    def family(self, model: naming.ObjectKey, revision: str) -> Family | None:
+        """The evidence on this revision, if it is in the book."""
+        found = self.families.get(model)
+        return found if found is not None and found.revision == revision else None
+
+    def open(
+        self,
+        model: naming.ObjectKey,
+        *,
+        revision: str,
+        stable: str | None,
+        plan: rollout_plan.Plan,
+        persisted: str | None,
+    ) -> Family:
+        """The family of a rollout: the one in the book, or one that goes on from `persisted`, or an empty one.
+
+        Damaged or foreign evidence is dropped: a rollout that starts again from nothing is late, never wrong.
+        """
+        known = self.family(model, revision)
+        if known is not None:
+            return known
+        canary = naming.revision_cluster(model.namespace, model.name, revision)
+        compared = naming.revision_cluster(model.namespace, model.name, stable) if stable else None
+        data = _load(persisted)
+        family = Family(
+            revision=revision,
+            canary=canary,
+            stable=compared,
+            metrics={},
+            counters=envoy.Accumulator.from_json(data["counters"]) if "counters" in data else envoy.Accumulator(),
+            resumed="counters" in data,
+        )
+        for frozen in metric_plans(plan):
+            family.metrics[frozen.gate, frozen.metric] = _resume(frozen, data)
+        self.families[model] = family
+        return family
+
+    def close(self, model: naming.ObjectKey) -> None:
+        """The rollout is over."""
+        self.families.pop(model, None)
+
+    def clear(self) -> None:
+        """This process no longer leads; what it knew is in the ConfigMaps."""
+        self.families.clear()
+
+
+def _load(persisted: str | None) -> dict[str, Any]:
+    try:
+        data = json.loads(persisted) if persisted else {}
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:
+    state = data.get("metrics", {}).get(f"{frozen.gate}/{frozen.metric}")
+    if state is None:
+        return evidence.MetricEvidence.start(frozen)
+    try:
+        return evidence.MetricEvidence.from_json(frozen, state)
+    except evidence.EvidenceError:
+        return evidence.MetricEvidence.start(frozen)

@@ -1,0 +1,156 @@
+"""Gathers everything a decision about one ModelDeployment needs into one immutable value.
+
+Reads the cache; the API server only for what is not watched: a data set when a rollout starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from sluice.api import evalgate, modeldeployment, naming
+from sluice.kube import cache as kube_cache
+from sluice.kube import client as kube_client
+from sluice.kube import errors, resources
+from sluice.reconcile import lookup as lookup_
+from sluice.reconcile.models import objects, status
+from sluice.rollout import model as rollout
+from sluice.rollout import plan as rollout_plan
+from sluice.workloads import pod_template, revision
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """One ModelDeployment and what belongs to it, at one moment."""
+
+    model: modeldeployment.ModelDeployment
+    resource_version: str
+    revisions: tuple[revision.Revision, ...]
+    """All stored ones, and the wanted one even before it is stored."""
+    wanted: revision.Revision
+    is_stored: bool
+    """Whether the wanted revision has its ControllerRevision."""
+    problems: tuple[status.Problem, ...]
+
+    @property
+    def key(self) -> naming.ObjectKey:
+        """The ModelDeployment's key."""
+        return lookup_.model_key(self.model)
+
+    @property
+    def state(self) -> rollout.State | None:
+        """The rollout as the status has it."""
+        return rollout.from_status(self.model.status.rollout)
+
+    def find(self, revision_hash: str | None) -> revision.Revision | None:
+        """The revision of that hash."""
+        return next((known for known in self.revisions if known.hash == revision_hash), None)
+
+
+@dataclasses.dataclass
+class Gatherer:
+    """Reads what is."""
+
+    cache: kube_cache.Cache
+    lookup: lookup_.Lookup
+    client: kube_client.Client
+    defaults: pod_template.Defaults
+
+    def observe(self, namespace: str, name: str) -> Observed | None:
+        """The ModelDeployment with its revisions; None when it does not exist."""
+        model = self.lookup.model(namespace, name)
+        raw = self.cache.get(resources.MODEL_DEPLOYMENTS, namespace, name)
+        if model is None or raw is None:
+            return None
+        template = raw["spec"]["template"]
+        stored = self.revisions(namespace, name)
+        same = revision.find_same(stored, template)
+        wanted = same or revision.make_revision(
+            name, template, known=stored, defaults=self.defaults, timing=pod_template.Timing.of(model.spec)
+        )
+        return Observed(
+            model=model,
+            resource_version=raw["metadata"]["resourceVersion"],
+            revisions=stored if same else (*stored, wanted),
+            wanted=wanted,
+            is_stored=same is not None,
+            problems=tuple(self._gateway_problems(model)),
+        )
+
+    def revisions(self, namespace: str, name: str) -> tuple[revision.Revision, ...]:
+        """All stored revisions, oldest first."""
+        found = self.cache.list(resources.CONTROLLER_REVISIONS, namespace, labels=objects.model_labels(name))
+        parsed = (revision.parse_controller_revision(obj) for obj in found)
+        return tuple(sorted(parsed, key=lambda known: known.number))
+
+    def split(self, model: modeldeployment.ModelDeployment) -> rollout.Split:
+        """Whether weights reach users."""
+        references = lookup_.gateway_refs(model)
+        if not references:
+            return rollout.Split.NONE
+        if any(True for _ in self._gateway_problems(model)):
+            return rollout.Split.UNAVAILABLE
+        return rollout.Split.CONNECTED
+
+    def _gateway_problems(self, model: modeldeployment.ModelDeployment) -> list[status.Problem]:
+        problems = []
+        for index, reference in enumerate(model.spec.gateway_refs):
+            namespace = reference.namespace or model.metadata.namespace
+            owner = self.lookup.gateway(namespace, reference.name)
+            field = f"spec.gatewayRefs[{index}]"
+            if owner is None:
+                problems.append(
+                    status.Problem(
+                        "GatewayNotFound",
+                        f"Cannot resolve {field}: there is no Gateway {namespace}/{reference.name}. "
+                        "Create it, or correct the reference",
+                    )
+                )
+            elif not self.lookup.allows(owner, model.metadata.namespace):
+                problems.append(
+                    status.Problem(
+                        "NotAllowedByGateway",
+                        f"Cannot use {field}: Gateway {namespace}/{reference.name} does not allow namespace "
+                        f"{model.metadata.namespace}. Its spec.allowedModels.namespaces decides",
+                    )
+                )
+        return problems
+
+    def stored_plan(self, model: modeldeployment.ModelDeployment, revision_hash: str) -> Mapping[str, str] | None:
+        """The data of the rollout's evidence ConfigMap; None when there is none."""
+        name = naming.evidence_name(model.metadata.name, revision_hash)
+        found = self.cache.get(resources.CONFIG_MAPS, model.metadata.namespace, name)
+        return None if found is None else found.get("data") or {}
+
+    async def new_plan(self, model: modeldeployment.ModelDeployment, *, first: bool) -> rollout_plan.Plan:
+        """The plan of a rollout that starts now, with the digests of its data sets as they are now.
+
+        Raises:
+            rollout_plan.PlanError: the spec names what does not exist; a person must change something.
+        """
+        gates = {gate.metadata.name: gate.spec for gate in self.lookup.gates(model.metadata.namespace)}
+        plan = rollout_plan.build_plan(model.spec, gates, {}, first=first)
+        digests: dict[str, str] = {}
+        for name, spec in plan.gates.items():
+            for one in spec.evals:
+                digests[f"{name}/{one.name}"] = await self._digest(model.metadata.namespace, name, one)
+        return dataclasses.replace(plan, digests=digests)
+
+    async def _digest(self, namespace: str, gate: str, one: evalgate.Eval) -> str:
+        reference = one.dataset.config_map
+        assert reference is not None  # the CRD requires it for the only type there is
+        field = f"EvalGate {namespace}/{gate} spec.evals[{one.name}].dataset.configMap"
+        try:
+            found: dict[str, Any] = await self.client.get(resources.CONFIG_MAPS, namespace, reference.name)
+        except errors.NotFound:
+            raise rollout_plan.PlanError(
+                field, f"Cannot resolve {field}: there is no ConfigMap {namespace}/{reference.name}. Create it"
+            ) from None
+        content = (found.get("data") or {}).get(reference.key)
+        if content is None:
+            raise rollout_plan.PlanError(
+                field, f"Cannot resolve {field}: ConfigMap {namespace}/{reference.name} has no key {reference.key!r}. Add it"
+            )
+        return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,68 @@
+"""The objects of a ModelDeployment for a decision: pure, each as it should be applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sluice.api import modeldeployment, naming
+from sluice.rollout import model as rollout
+from sluice.workloads import deployment, owners, revision, service
+
+Object = dict[str, Any]
+
+
+def owner_of(model: modeldeployment.ModelDeployment) -> dict[str, Any]:
+    """The owner reference of everything that belongs to the ModelDeployment."""
+    return owners.owner_reference(modeldeployment.KIND, model.metadata)
+
+
+def build_revision_objects(
+    model: modeldeployment.ModelDeployment, revisions: Iterable[revision.Revision], decision: rollout.Decision
+) -> list[Object]:
+    """Deployment and Service of each revision that keeps its pods, and the Service of the stable one."""
+    namespace, name, owner = model.metadata.namespace, model.metadata.name, owner_of(model)
+    objects: list[Object] = []
+    for known in revisions:
+        if known.hash not in decision.keep:
+            continue
+        objects.append(service.build_revision_service(namespace=namespace, name=name, revision_hash=known.hash, owner=owner))
+        objects.append(
+            deployment.build_deployment(
+                namespace=namespace,
+                name=name,
+                revision_hash=known.hash,
+                template=known.pod_template,
+                replicas=model.spec.replicas,
+                owner=owner,
+            )
+        )
+    if decision.stable is not None:
+        objects.append(service.build_stable_service(namespace=namespace, name=name, stable_hash=decision.stable, owner=owner))
+    return objects
+
+
+def kept_names(name: str, decision: rollout.Decision) -> tuple[str, ...]:
+    """Names of the Deployments and Services that stay."""
+    stable = (name,) if decision.stable is not None else ()
+    return (*stable, *(naming.revision_name(name, revision_hash) for revision_hash in decision.keep))
+
+
+def model_labels(name: str) -> dict[str, str]:
+    """Labels of every object of a ModelDeployment."""
+    return {naming.LABEL_MANAGED_BY: naming.MANAGED_BY, naming.LABEL_MODEL_DEPLOYMENT: name}
+
+
+def build_evidence_config_map(model: modeldeployment.ModelDeployment, revision_hash: str, data: dict[str, str]) -> Object:
+    """The ConfigMap with the frozen plan and the evidence of one revision's rollout."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": naming.evidence_name(model.metadata.name, revision_hash),
+            "namespace": model.metadata.namespace,
+            "labels": {**model_labels(model.metadata.name), naming.LABEL_REVISION: revision_hash},
+            "ownerReferences": [owner_of(model)],
+        },
+        "data": data,
+    }

@@ -1,0 +1,313 @@
+"""One reconcile of one ModelDeployment: gather, decide, apply in the decision's order, write status once, last.
+
+Traffic goes to the proxies before anything is written when it is a decrease, and after the status when it is an increase.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from typing import Final
+
+from sluice.api import durations, modeldeployment, naming
+from sluice.engine import clock as clock_
+from sluice.kube import client as kube_client
+from sluice.kube import events as kube_events
+from sluice.kube import resources
+from sluice.observability import logs, metrics
+from sluice.reconcile import evidence, objects, programmer, traffic
+from sluice.reconcile.models import evals, gather, status, store
+from sluice.reconcile.models import objects as model_objects
+from sluice.rollout import causes, decide
+from sluice.rollout import model as rollout
+from sluice.rollout import plan as rollout_plan
+from sluice.workloads import pod_template, revision
+
+_log = logs.get(__name__)
+
+CALM_INTERVAL: Final = 10.0
+"""Seconds between status writes while only numbers change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decided:
+    """What was gathered for one decision, and the decision."""
+
+    inputs: rollout.Input
+    decision: rollout.Decision
+    problems: tuple[status.Problem, ...]
+
+    @property
+    def plan(self) -> rollout_plan.Plan | None:
+        """The plan that the decision was made by."""
+        return self.inputs.plan
+
+
+@dataclasses.dataclass
+class ModelReconciler:
+    """Reconciles ModelDeployments."""
+
+    client: kube_client.Client
+    gatherer: gather.Gatherer
+    applier: objects.Applier
+    table: traffic.TrafficTable
+    programmer: programmer.Programmer
+    book: evidence.Book
+    evals: evals.Evals
+    recorder: kube_events.Recorder
+    clock: clock_.Clock
+    crash_after_decrease: bool = False
+    _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
+    """When each status was last written, on the monotonic clock."""
+
+    async def reconcile(self, key: naming.ObjectKey) -> float | None:
+        """Returns the seconds after which to look again whatever happens, or None."""
+        observed = self.gatherer.observe(key.namespace, key.name)
+        if observed is None or observed.model.metadata.deletion_timestamp:
+            self.forget(key)
+            return None
+        decided = await self._decide(observed)
+        decision = decided.decision
+        if decision.order is rollout.Order.PROXIES_FIRST:
+            self._send(observed, decision)
+            if self.crash_after_decrease:
+                os.kill(os.getpid(), signal.SIGKILL)
+        await self._apply(observed, decided)
+        again = await self._write_status(observed, decided)
+        if decision.order is rollout.Order.STATUS_FIRST:
+            self._send(observed, decision)
+        self._announce(observed, decided)
+        if decision.labels:
+            return 0.0  # the next decision waits for nothing but these
+        waits = [seconds for seconds in (decision.wake_after, again) if seconds is not None]
+        return min(waits, default=None)
+
+    def protect(self, key: naming.ObjectKey) -> None:
+        """Takes traffic away where evidence says so, and gives none: for a leader that may not write, or not yet."""
+        observed = self.gatherer.observe(key.namespace, key.name)
+        if observed is None:
+            return
+        plan = self._stored_plan(observed)
+        inputs = self._inputs(observed, plan, protect_only=True)
+        decision = decide.decide(inputs, self.clock.now())
+        if decision.order is rollout.Order.PROXIES_FIRST or inputs.sent is None:
+            self._send(observed, decision)
+
+    def forget(self, key: naming.ObjectKey) -> None:
+        """The ModelDeployment is gone; its objects are collected by their owner references."""
+        self.table.forget(key)
+        self.book.close(key)
+        self._written.pop(key, None)
+        metrics.forget_rollout(key.namespace, key.name)
+
+    def family_of(self, key: naming.ObjectKey) -> evidence.Family | None:
+        """The evidence of the rollout under way, opened from what is persisted when this process has not seen it yet."""
+        observed = self.gatherer.observe(key.namespace, key.name)
+        if observed is None:
+            return None
+        state = self._state(observed)
+        plan = self._stored_plan(observed)
+        if state is None or plan is None or self.gatherer.split(observed.model) is not rollout.Split.CONNECTED:
+            return None
+        return self._open(observed, state, plan)
+
+    # -- gather -------------------------------------------------------------------------------------------------------
+
+    async def _decide(self, observed: gather.Observed) -> Decided:
+        problems = observed.problems
+        plan = self._stored_plan(observed)
+        if plan is None and self._needs_plan(observed):
+            try:
+                stable = rollout.stable_revision(self._revisions(observed))
+                plan = await self.gatherer.new_plan(observed.model, first=stable is None)
+            except rollout_plan.PlanError as error:
+                problems = (*problems, status.Problem("InvalidRollout", str(error)))
+        inputs = self._inputs(observed, plan, protect_only=False)
+        return Decided(inputs, decide.decide(inputs, self.clock.now()), problems)
+
+    def _inputs(self, observed: gather.Observed, plan: rollout_plan.Plan | None, *, protect_only: bool) -> rollout.Input:
+        model = observed.model
+        state = self._state(observed)
+        family = self._open(observed, state, plan) if state is not None and plan is not None else None
+        return rollout.Input(
+            wanted=observed.wanted.hash,
+            revisions=self._revisions(observed),
+            state=observed.state,
+            sent=self.table.sent(observed.key),
+            last_epoch=model.status.epoch,
+            acknowledged=self.programmer.acknowledged(model),
+            plan=plan,
+            verdicts=self._verdicts(observed, state, plan, family),
+            split=self.gatherer.split(model),
+            source_ok=family is None or family.source_ok,
+            protect_only=protect_only,
+        )
+
+    def _state(self, observed: gather.Observed) -> rollout.State | None:
+        return rollout.newest_state(observed.state, self.table.sent(observed.key), observed.model.status.epoch)
+
+    def _stored_plan(self, observed: gather.Observed) -> rollout_plan.Plan | None:
+        state = self._state(observed)
+        data = self.gatherer.stored_plan(observed.model, state.revision) if state is not None else None
+        return store.read_plan(data)
+
+    def _needs_plan(self, observed: gather.Observed) -> bool:
+        if self._state(observed) is not None:
+            return True  # its ConfigMap is gone or damaged: go on by a plan as it would be made now
+        stable = rollout.stable_revision(self._revisions(observed))
+        is_stable = stable is not None and stable.hash == observed.wanted.hash
+        return not is_stable and observed.wanted.outcome is not revision.OutcomeLabel.REJECTED
+
+    def _revisions(self, observed: gather.Observed) -> tuple[rollout.Revision, ...]:
+        return tuple(self._revision(observed, known) for known in observed.revisions)
+
+    def _revision(self, observed: gather.Observed, known: revision.Revision) -> rollout.Revision:
+        metadata, cache = observed.model.metadata, self.gatherer.cache
+        deployment = cache.get(resources.DEPLOYMENTS, metadata.namespace, naming.revision_name(metadata.name, known.hash))
+        pods = cache.list(resources.PODS, metadata.namespace, labels=pod_template.revision_labels(metadata.name, known.hash))
+        is_stored = observed.is_stored or known.hash != observed.wanted.hash
+        return rollout.Revision(
+            hash=known.hash,
+            number=known.number,
+            outcome=known.outcome if is_stored else None,
+            health=None
+            if deployment is None
+            else causes.health_of(
+                deployment,
+                pods,
+                startup_timeout=durations.seconds(observed.model.spec.startup_timeout),
+                now=self.clock.now(),
+            ),
+            has_pods=deployment is not None or bool(pods),
+        )
+
+    def _open(self, observed: gather.Observed, state: rollout.State, plan: rollout_plan.Plan) -> evidence.Family:
+        data = self.gatherer.stored_plan(observed.model, state.revision) or {}
+        stable = rollout.stable_revision(self._revisions(observed))
+        return self.book.open(
+            observed.key,
+            revision=state.revision,
+            stable=stable.hash if stable is not None and stable.hash != state.revision else None,
+            plan=plan,
+            persisted=data.get(evidence.EVIDENCE_KEY),
+        )
+
+    def _verdicts(
+        self,
+        observed: gather.Observed,
+        state: rollout.State | None,
+        plan: rollout_plan.Plan | None,
+        family: evidence.Family | None,
+    ) -> tuple[modeldeployment.GateStatus, ...]:
+        candidate = observed.find(state.revision) if state is not None else None
+        if plan is None or candidate is None:
+            return ()
+        live = family.statuses(has_baseline=family.stable is not None) if family is not None else ()
+        return (*live, *self.evals.statuses(observed, plan, candidate))
+
+    # -- apply --------------------------------------------------------------------------------------------------------
+
+    def _send(self, observed: gather.Observed, decision: rollout.Decision) -> None:
+        """Puts the decision's traffic in force at the proxies, if it changes anything."""
+        if self.table.put(observed.key, rollout.Sent(decision.state, decision.traffic)):
+            self.programmer.program_for(observed.model)
+            _log.info("traffic", model=str(observed.key), **dataclasses.asdict(decision.traffic))
+
+    async def _apply(self, observed: gather.Observed, decided: Decided) -> None:
+        decision, model = decided.decision, observed.model
+        await self.applier.apply_all(store.build_revisions(observed, decision))
+        plan = decided.plan
+        if plan is not None and decision.state is not None:
+            stored = self.gatherer.stored_plan(model, decision.state.revision)
+            if decision.store_plan:
+                self.book.close(observed.key)
+            if decision.store_plan or store.read_plan(stored) is None:
+                data = store.plan_data(plan)
+                await self.applier.apply(model_objects.build_evidence_config_map(model, decision.state.revision, data))
+        await self.applier.apply_all(model_objects.build_revision_objects(model, observed.revisions, decision))
+        candidate = observed.find(decision.state.revision) if decision.state is not None else None
+        if plan is not None and candidate is not None:
+            await self.evals.run(self.applier, observed, plan, candidate, decision.evals)
+        await self._prune(observed, decision)
+
+    async def _prune(self, observed: gather.Observed, decision: rollout.Decision) -> None:
+        metadata = observed.model.metadata
+        kept = model_objects.kept_names(metadata.name, decision)
+        for resource in (resources.DEPLOYMENTS, resources.SERVICES):
+            await self.applier.prune(
+                resource,
+                metadata.namespace,
+                model_objects.model_labels(metadata.name),
+                keep=kept,
+                owner_uid=metadata.uid,
+            )
+
+    async def _write_status(self, observed: gather.Observed, decided: Decided) -> float | None:
+        """Writes the status when it changed; returns seconds until a calm change may be written."""
+        now = self.clock.now()
+        view = self._view(observed, decided, now)
+        new = status.build_status(view, now=rollout.time_text(now)[:-5] + "Z")
+        old = observed.model.status
+        if new == old:
+            return None
+        since = self.clock.monotonic() - self._written.get(observed.key, float("-inf"))
+        if status.is_calm(old, new) and since < CALM_INTERVAL:
+            return CALM_INTERVAL - since
+        await self._save_evidence(observed, decided)
+        metadata = observed.model.metadata
+        written = await self.client.apply_status(
+            resources.MODEL_DEPLOYMENTS,
+            metadata.namespace,
+            metadata.name,
+            new.to_wire(),
+            resource_version=observed.resource_version,
+        )
+        self.gatherer.cache.put(resources.MODEL_DEPLOYMENTS, written)
+        self._written[observed.key] = self.clock.monotonic()
+        metrics.set_rollout(metadata.namespace, metadata.name, new.rollout)
+        return None
+
+    async def _save_evidence(self, observed: gather.Observed, decided: Decided) -> None:
+        state = decided.decision.state
+        family = self.book.family(observed.key, state.revision) if state is not None else None
+        if state is None or family is None or decided.plan is None:
+            return
+        data = store.plan_data(decided.plan) | {evidence.EVIDENCE_KEY: store.dumps(family.to_json())}
+        await self.applier.apply(model_objects.build_evidence_config_map(observed.model, state.revision, data))
+
+    def _view(self, observed: gather.Observed, decided: Decided, now: float) -> status.View:
+        model, decision, inputs = observed.model, decided.decision, decided.inputs
+        stable = inputs.find(decision.stable)
+        wanted = inputs.find(observed.wanted.hash)
+        ended = decision.ended
+        selector = (
+            ",".join(f"{key}={value}" for key, value in pod_template.revision_labels(model.metadata.name, stable.hash).items())
+            if stable is not None
+            else None
+        )
+        return status.View(
+            model=model,
+            served_name=pod_template.served_name(model.metadata.name, model.spec.template),
+            wanted=observed.wanted,
+            stable=observed.find(decision.stable),
+            replicas=stable.health.desired if stable is not None and stable.health is not None else 0,
+            ready_replicas=stable.ready if stable is not None else 0,
+            selector=selector,
+            wanted_ready=wanted is not None and wanted.health is not None and wanted.health.warm,
+            rollout=rollout.to_status(decision.state),
+            last_rollout=model.status.last_rollout if ended is None else store.last_rollout(ended, now),
+            epoch=max(model.status.epoch, decision.traffic.epoch),
+            split=inputs.split is rollout.Split.CONNECTED,
+            waiting=decision.waiting,
+            notes=decision.notes,
+            problems=decided.problems,
+        )
+
+    def _announce(self, observed: gather.Observed, decided: Decided) -> None:
+        for event in decided.decision.events:
+            self.recorder.record(
+                modeldeployment.KIND, observed.model.metadata, event.reason, event.message, warning=event.warning
+            )
+        if decided.decision.state is None and decided.decision.ended is not None:
+            self.book.close(observed.key)

@@ -1,0 +1,72 @@
+"""The durable side of a rollout: revisions with their outcome labels, the frozen plan and the evidence. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sluice.api import modeldeployment
+from sluice.reconcile import evidence
+from sluice.reconcile.models import gather, objects
+from sluice.rollout import model as rollout
+from sluice.rollout import plan as rollout_plan
+from sluice.workloads import revision
+
+
+def read_plan(data: Mapping[str, str] | None) -> rollout_plan.Plan | None:
+    """The frozen plan in an evidence ConfigMap's data; None when it is missing or damaged."""
+    try:
+        return rollout_plan.from_json(json.loads((data or {})[evidence.PLAN_KEY]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def plan_data(plan: rollout_plan.Plan) -> dict[str, str]:
+    """The plan as data of the evidence ConfigMap."""
+    return {evidence.PLAN_KEY: dumps(plan.to_json())}
+
+
+def dumps(value: Any) -> str:
+    """JSON text that is the same for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def build_revisions(observed: gather.Observed, decision: rollout.Decision) -> list[dict[str, Any]]:
+    """The ControllerRevisions with their labels as decided, in the order of the writes.
+
+    One that is not stored yet is made only when the decision labels it. All are applied, so that orphans are adopted.
+    """
+    metadata, owner = observed.model.metadata, objects.owner_of(observed.model)
+    writes = {write.revision: write for write in decision.labels}
+    order = [*writes, *(known.hash for known in observed.revisions if known.hash not in writes)]
+    built = []
+    for revision_hash in order:
+        known = observed.find(revision_hash)
+        is_new = known is not None and known is observed.wanted and not observed.is_stored
+        if known is None or (is_new and revision_hash not in writes):
+            continue
+        known = _labelled(known, writes.get(revision_hash))
+        built.append(revision.build_controller_revision(known, namespace=metadata.namespace, name=metadata.name, owner=owner))
+    return built
+
+
+def _labelled(known: revision.Revision, write: rollout.LabelWrite | None) -> revision.Revision:
+    if write is None:
+        return known
+    number = known.number if write.number is None else write.number
+    return dataclasses.replace(known, outcome=write.outcome, number=number)
+
+
+def last_rollout(ended: rollout.Ended, now: float) -> modeldeployment.LastRollout:
+    """How a rollout ended, for the status."""
+    return modeldeployment.LastRollout(
+        revision=ended.revision,
+        outcome=ended.outcome,
+        reason=ended.reason,
+        message=ended.message[:2048],
+        started_at=rollout.time_text(ended.started_at),
+        finished_at=rollout.time_text(now),
+        gates=ended.gates,
+    )

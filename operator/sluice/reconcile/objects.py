@@ -1,0 +1,61 @@
+"""Applies desired objects: only what differs is written, and what we own and no longer want is deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sluice.kube import cache as kube_cache
+from sluice.kube import client as kube_client
+from sluice.kube import drift, errors, resources
+from sluice.observability import logs
+
+_log = logs.get(__name__)
+
+Object = dict[str, Any]
+
+
+@dataclasses.dataclass
+class Applier:
+    """Writes objects through the client and reads what is there from the cache."""
+
+    client: kube_client.Client
+    cache: kube_cache.Cache
+
+    async def apply(self, desired: Object) -> Object:
+        """Makes the object as desired; returns it as it is then. Nothing is sent when the cached one agrees."""
+        resource = resources.for_object(desired)
+        metadata = desired["metadata"]
+        live = self.cache.get(resource, metadata["namespace"], metadata["name"])
+        difference = "it does not exist" if live is None else drift.differs(desired, live)
+        if live is not None and difference is None:
+            return dict(live)
+        _log.info("apply", object=f"{resource}/{metadata['namespace']}/{metadata['name']}", because=difference)
+        applied = await self.client.apply(resource, desired)
+        self.cache.put(resource, applied)  # the watch may be late, and the next decision must not be
+        return applied
+
+    async def apply_all(self, desired: Iterable[Object]) -> None:
+        """Applies objects in order."""
+        for obj in desired:
+            await self.apply(obj)
+
+    async def prune(
+        self, resource: resources.Resource, namespace: str, labels: Mapping[str, str], *, keep: Iterable[str], owner_uid: str
+    ) -> None:
+        """Deletes the objects with these labels that the owner controls, except those named in `keep`."""
+        kept = set(keep)
+        for obj in self.cache.list(resource, namespace, labels=labels):
+            metadata = obj["metadata"]
+            if metadata["name"] in kept or metadata.get("deletionTimestamp") or not _owned(obj, owner_uid):
+                continue
+            _log.info("delete", object=f"{resource}/{namespace}/{metadata['name']}", because="it is no longer wanted")
+            try:
+                await self.client.delete(resource, namespace, metadata["name"], uid=metadata["uid"])
+            except (errors.NotFound, errors.Conflict):
+                continue  # gone, or another object of that name: the watch will tell
+
+
+def _owned(obj: Mapping[str, Any], uid: str) -> bool:
+    return any(reference.get("uid") == uid for reference in obj["metadata"].get("ownerReferences") or ())
