@@ -16,4 +16,86 @@ One sample per upstream attempt, retries included: the evidence of rollouts. `re
 
 One sample per client request, as the client saw it; `client` is empty for an anonymous one, `route` where none matched.
 Both have no `_total` suffix. They appear at the first stats flush after the first count (1 s in our bootstrap).
+
+Each attempt is also one line on standard output, for people and for timing, with nothing of its content in it:
+
+    {"sluice_attempt":true,"start":"2026-01-31T12:00:00.123Z","revision":"prod/chat-7c9d0f1a","route":"chat","code":200,…}
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.extensions.access_loggers.stream.v3 import stream_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+
+from sluice.xds import protos, snapshot
+from sluice.xds.filters import api_keys, model
+
+NAME: Final = "envoy.filters.http.router"
+PLACEHOLDER_NAMESPACE: Final = "sluice"
+PLACEHOLDER_KEY: Final = "placeholder"
+
+_ATTEMPT: Final = {
+    "revision": "%UPSTREAM_CLUSTER%",
+    "route": "%ROUTE_NAME%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "stream": f"%REQ({model.STREAM_HEADER})%",
+    "placeholder": f"%UPSTREAM_METADATA({PLACEHOLDER_NAMESPACE}:{PLACEHOLDER_KEY})%",
+}
+_REQUEST: Final = {
+    "route": "%ROUTE_NAME%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "client": api_keys.CLIENT,
+}
+_LINE: Final = {
+    "sluice_attempt": True,
+    "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "revision": "%UPSTREAM_CLUSTER%",
+    "route": "%ROUTE_NAME%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "upstream": "%UPSTREAM_HOST%",
+}
+
+
+def build_router() -> snapshot.Message:
+    """The last filter, which sends attempts and counts each, in an `Any`."""
+    return protos.any_of(
+        router_pb2.Router(upstream_log=[_counter("attempts", _ATTEMPT), _lines()], suppress_envoy_headers=True)
+    )
+
+
+def build_request_counter() -> snapshot.Message:
+    """The listener's access log that counts client requests."""
+    return _counter("requests", _REQUEST)
+
+
+def _counter(name: str, tags: Mapping[str, str]) -> snapshot.Message:
+    # xds-protos lacks stats_scope. An idle series is dropped after a while; one that is in use keeps its count.
+    config = protos.typed_struct(
+        "envoy.extensions.access_loggers.stats.v3.Config",
+        {
+            "stats_scope": {"prefix": "sluice", "enable_eviction": True},
+            "counters": [
+                {
+                    "stat": {"name": name, "tags": [{"name": tag, "value_format": value} for tag, value in tags.items()]},
+                    "value_fixed": 1,
+                }
+            ],
+        },
+    )
+    return accesslog_pb2.AccessLog(name="envoy.access_loggers.stats", typed_config=config)
+
+
+def _lines() -> snapshot.Message:
+    text = substitution_format_string_pb2.SubstitutionFormatString()
+    text.json_format.update(_LINE)
+    config = protos.any_of(stream_pb2.StdoutAccessLog(log_format=text))
+    return accesslog_pb2.AccessLog(name="envoy.access_loggers.stdout", typed_config=config)

@@ -1,0 +1,140 @@
+"""The route configuration: models to groups of clusters, and an answer for everything else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import wrappers_pb2
+
+from sluice.routing import ir
+from sluice.xds import errors, protos, snapshot
+from sluice.xds.filters import api_keys, limits, model
+
+NAME: Final = "main"
+MAX_BODY_BYTES: Final = 16 << 20
+"""Of a request: it is kept for retries until the response starts."""
+_MAX_ANSWER_BYTES: Final = 1 << 20
+_RETRY_ON: Final = "5xx,connect-failure,reset,retriable-status-codes"
+_TOO_MANY_REQUESTS: Final = 429
+_REFRESH_CLUSTER_ON_RETRY: Final = b"\x70\x01"
+"""`refresh_cluster_on_retry: true`, field 14 of RetryPolicy, which xds-protos lacks: each retry takes the next group."""
+_PRIORITY_GROUP: Final = "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+
+
+def build_route_configuration(gateway: ir.Gateway) -> snapshot.Message:
+    """All routes of a Gateway. The first that matches wins."""
+    host = route_components_pb2.VirtualHost(
+        name="models",
+        domains=["*"],
+        routes=[
+            _answer(_match("/v1/models", exact=True, method="GET"), 200, _model_list(gateway.routes)),
+            *(_model_route(route, gateway.limits) for route in gateway.routes),
+            *_refusals(),
+        ],
+        request_body_buffer_limit=wrappers_pb2.UInt64Value(value=MAX_BODY_BYTES),
+        # Who calls, and from where, is nobody's business behind the gateway.
+        request_headers_to_remove=[api_keys.CLIENT_HEADER, model.MODEL_HEADER, "x-envoy-external-address"],
+    )
+    return route_pb2.RouteConfiguration(
+        name=NAME,
+        virtual_hosts=[host],
+        max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=_MAX_ANSWER_BYTES),
+    )
+
+
+def _model_list(routes: Iterable[ir.Route]) -> str:
+    data = [{"id": route.model, "object": "model", "created": 0, "owned_by": "sluice"} for route in routes]
+    return json.dumps({"object": "list", "data": data}, separators=(",", ":"))
+
+
+def _refusals() -> Iterator[snapshot.Message]:
+    kind = errors.Kind.INVALID_REQUEST
+    unknown = errors.build_text(kind, "model_not_found", "The model does not exist or you do not have access to it.")
+    missing = errors.build_text(kind, "missing_model", "You must provide a model: a JSON body with the field `model`.")
+    nowhere = errors.build_text(kind, "unknown_url", "Unknown request URL. Check the method and the path.")
+    yield _answer(_match("/v1/", method="POST", headers=[_header(model.MODEL_HEADER)]), 404, unknown)
+    yield _answer(_match("/v1/", method="POST"), 400, missing)
+    yield _answer(_match("/"), 404, nowhere)
+
+
+def _model_route(route: ir.Route, known_limits: Iterable[ir.Limit]) -> snapshot.Message:
+    match = _match("/v1/", headers=[_header(model.MODEL_HEADER, route.model)])
+    if not route.groups:
+        message = f"No revision of the model {route.model} can serve yet. Try again later."
+        return _answer(match, 503, errors.build_text(errors.Kind.SERVER, "model_not_ready", message), name=route.name)
+    timeout = protos.milliseconds(route.timeout_ms)
+    action = route_components_pb2.RouteAction(
+        timeout=timeout,
+        # A long prefill is silence, not idleness: the request's own timeout ends it.
+        idle_timeout=timeout,
+        # To a provider's own host name; a revision's endpoints have none, and leave the client's.
+        auto_host_rewrite=wrappers_pb2.BoolValue(value=True),
+        rate_limits=list(limits.build_rate_limits(route, known_limits)),
+    )
+    if len(route.groups) == len(route.groups[0].members) == 1:
+        action.cluster = route.groups[0].members[0].cluster
+    else:
+        action.inline_cluster_specifier_plugin.CopyFrom(_specifier(route.groups))
+    if len(route.groups) > 1:
+        action.retry_policy.CopyFrom(_retry_policy(len(route.groups) - 1))
+    return route_components_pb2.Route(name=route.name, match=match, route=action)
+
+
+def _specifier(groups: Iterable[ir.Group]) -> snapshot.Message:
+    # xds-protos lacks this extension.
+    config = protos.typed_struct(
+        _PRIORITY_GROUP,
+        {
+            "priority_groups": [
+                {"name": f"group-{index}", "clusters": [{"cluster_name": m.cluster, "weight": m.weight} for m in group.members]}
+                for index, group in enumerate(groups)
+            ]
+        },
+    )
+    return route_components_pb2.ClusterSpecifierPlugin(
+        extension=protos.extension("envoy.router.cluster_specifier_plugin.priority_group", config)
+    )
+
+
+def _retry_policy(retries: int) -> snapshot.Message:
+    policy = route_components_pb2.RetryPolicy(
+        retry_on=_RETRY_ON,
+        retriable_status_codes=[_TOO_MANY_REQUESTS],
+        num_retries=wrappers_pb2.UInt32Value(value=retries),
+        # The next group is another place: there is nothing to wait for.
+        retry_back_off=route_components_pb2.RetryPolicy.RetryBackOff(
+            base_interval=protos.milliseconds(1), max_interval=protos.milliseconds(5)
+        ),
+    )
+    policy.MergeFromString(_REFRESH_CLUSTER_ON_RETRY)
+    return policy
+
+
+def _match(path: str, *, exact: bool = False, method: str = "", headers: Iterable[snapshot.Message] = ()) -> snapshot.Message:
+    wanted = ([_header(":method", method)] if method else []) + list(headers)
+    place = {"path": path} if exact else {"prefix": path}
+    return route_components_pb2.RouteMatch(**place, headers=wanted)
+
+
+def _header(name: str, value: str | None = None) -> snapshot.Message:
+    if value is None:
+        return route_components_pb2.HeaderMatcher(name=name, present_match=True)
+    return route_components_pb2.HeaderMatcher(name=name, string_match=string_pb2.StringMatcher(exact=value))
+
+
+def _answer(match: snapshot.Message, status: int, body: str, *, name: str = "") -> snapshot.Message:
+    action = base_pb2.HeaderValueOption.HeaderAppendAction.Value("OVERWRITE_IF_EXISTS_OR_ADD")
+    content_type = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key="content-type", value="application/json"), append_action=action
+    )
+    return route_components_pb2.Route(
+        name=name,
+        match=match,
+        direct_response=route_components_pb2.DirectResponseAction(status=status, body=base_pb2.DataSource(inline_string=body)),
+        response_headers_to_add=[content_type],
+    )
