@@ -106,8 +106,8 @@ class Cache:
     ) -> Objects:
         """Takes a full list of a namespace ("" is all), true at `resource_version`; returns what it evicted.
 
-        Keeps what is newer than the list. Lists of one resource must be requested one after the other: one that is older than the one before means that the cluster's storage was reset:
-        then nothing known counts any more.
+        Keeps what is newer than the list. Lists of one resource must be requested one after the other, because one that is
+        older than the one before means that the cluster's storage was reset: then nothing known counts any more.
         """
         store = self._stores[resource]
         version = _integer(resource_version)
