@@ -1,0 +1,21 @@
+"""One real API server with our CRDs for the whole level."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import controlplane
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[controlplane.ControlPlane]:
+    """An API server that has accepted crds/, and so their CEL costs."""
+    with controlplane.ControlPlane() as running:
+        running.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        running.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
+        yield running
