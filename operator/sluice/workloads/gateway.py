@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sluice.api import gateway as api
@@ -45,13 +46,13 @@ def labels(gateway: str) -> dict[str, str]:
     }
 
 
-def build_bootstrap_config_map(gateway: api.Gateway, bootstrap: str) -> dict[str, Any]:
-    """The ConfigMap with Envoy's bootstrap, as YAML or JSON text."""
+def build_bootstrap_config_map(gateway: api.Gateway, bootstrap: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The ConfigMap with Envoy's bootstrap, as YAML or JSON text, and the `others` (file name -> text) that it refers to."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(gateway, bootstrap_name(gateway.metadata.name)),
-        "data": {"envoy.yaml": bootstrap},
+        "data": {**(others or {}), "envoy.yaml": bootstrap},
     }
 
 
