@@ -1,0 +1,399 @@
+"""A small world for the rollout: an API server, proxies, pods and gates, and an operator that applies decisions.
+
+It checks, at every action, what must hold whatever happens: see `World.push`, `World.write_label` and `World.decide`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any
+
+from sluice.api import evalgate, modeldeployment
+from sluice.rollout import decide, health, model, plan
+from sluice.workloads import revision
+
+Label = revision.OutcomeLabel
+Verdict = modeldeployment.Verdict
+PROXIES = 2
+DESIRED = 2
+EVAL_GATE, LIVE_GATE, DEFAULT_GATE = "golden", "slo", evalgate.BUILTIN_DEFAULT_NAME
+EVAL, METRIC = (EVAL_GATE, "answers"), (LIVE_GATE, "failures")
+ANALYSIS = (DEFAULT_GATE, "errors")
+LIVE_NEEDS = 3
+"""Observations under weight until a live metric has its verdict."""
+
+LEGAL = {
+    (None, Label.CANDIDATE),
+    (Label.CANDIDATE, Label.STABLE),
+    (Label.CANDIDATE, Label.REJECTED),
+    (Label.CANDIDATE, Label.SUPERSEDED),
+    (Label.STABLE, Label.PREVIOUS),
+    (Label.PREVIOUS, Label.CANDIDATE),
+    (Label.SUPERSEDED, Label.CANDIDATE),
+}
+"""Transitions of the outcome label that a rollout may write."""
+
+GATES = {
+    EVAL_GATE: evalgate.EvalGateSpec(
+        evals=(
+            evalgate.Eval(
+                name="answers",
+                runner=evalgate.Runner(type="Builtin"),
+                dataset=evalgate.Dataset(type="ConfigMap"),
+                scorer=evalgate.Scorer(type="ExactMatch"),
+                threshold=evalgate.Threshold(min="0.9"),
+            ),
+        )
+    ),
+    LIVE_GATE: evalgate.EvalGateSpec(
+        metrics=(
+            evalgate.Metric(
+                name="failures", signal=evalgate.Signal(type="ErrorRate"), regression=evalgate.Regression(points="2%")
+            ),
+        )
+    ),
+    DEFAULT_GATE: evalgate.BUILTIN_DEFAULT,
+}
+
+
+def make_plan(*, first: bool = False, **changes: Any) -> plan.Plan:
+    """Evals before traffic, then 5, 25 and 50 percent; the second weight needs a live gate."""
+    steps = (
+        plan.StepPlan("evals", 0, 0.0, (EVAL_GATE,)),
+        plan.StepPlan("few", 500, 10.0),
+        plan.StepPlan("some", 2500, 10.0, (LIVE_GATE,)),
+        plan.StepPlan("half", 5000, 10.0),
+    )
+    whole = plan.Plan(
+        steps=steps,
+        step_deadline=1e9,
+        analysis=(DEFAULT_GATE,),
+        gates=GATES,
+        digests={"golden/answers": "d" * 64},
+        false_rollback=0.01,
+        first=first,
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+class Quality(enum.Enum):
+    """What is wrong with a revision."""
+
+    GOOD = enum.auto()
+    WRONG_ANSWERS = enum.auto()
+    """Its eval fails."""
+    FAILS_USERS = enum.auto()
+    """Its live metrics fail."""
+    CRASHES = enum.auto()
+    """Its engine never starts."""
+
+
+@dataclasses.dataclass
+class Stored:
+    """One revision in the API server, and its pods."""
+
+    number: int
+    quality: Quality
+    outcome: Label | None = None
+    deployed: bool = False
+    """Its Deployment exists."""
+    ready: int = 0
+    terminating: bool = False
+    lost: bool = False
+    """The cluster keeps its pods from running."""
+
+    def health(self) -> health.Health | None:
+        """What `causes` would find."""
+        if not self.deployed:
+            return None
+        if self.ready == DESIRED:
+            return health.Health(DESIRED, self.ready)
+        if self.quality is Quality.CRASHES and not self.lost:
+            return health.Health(DESIRED, 0, health.Cause.CRASH_LOOP, health.CauseClass.REVISION, "exit code 1")
+        if self.lost:
+            return health.Health(DESIRED, self.ready, health.Cause.UNSCHEDULABLE, health.CauseClass.ENVIRONMENT, "no room")
+        return health.Health(DESIRED, self.ready, health.Cause.STARTING, health.CauseClass.NONE, "loads")
+
+
+class CrashError(Exception):
+    """The operator died in the middle of applying a decision."""
+
+
+@dataclasses.dataclass
+class World:
+    """Everything outside the rollout. Fields are what a real one would hold in etcd, in Envoy and in the operator."""
+
+    split: model.Split = model.Split.CONNECTED
+    now: float = 1_000_000.0
+    revisions: dict[str, Stored] = dataclasses.field(default_factory=dict)
+    wanted: str | None = None
+    # the API server
+    api_up: bool = True
+    status: modeldeployment.RolloutStatus | None = None
+    status_epoch: int = 0
+    status_version: int = 0
+    last: model.Ended | None = None
+    frozen: dict[str, Any] | None = None
+    """The plan in the evidence ConfigMap."""
+    seen: dict[tuple[str, str, str], Verdict] = dataclasses.field(default_factory=dict)
+    """Verdicts by revision, gate and metric."""
+    counted: dict[str, int] = dataclasses.field(default_factory=dict)
+    jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+    # the proxies
+    target: model.Traffic | None = None
+    proxies: list[model.Traffic | None] = dataclasses.field(default_factory=lambda: [None] * PROXIES)
+    # the operator
+    sent: model.Sent | None = None
+    acks: list[int] = dataclasses.field(default_factory=lambda: [-1] * PROXIES)
+    cached: tuple[modeldeployment.RolloutStatus | None, int, int] = (None, 0, 0)
+    source_ok: bool = True
+    crash_after: int | None = None
+    pushed: list[model.Traffic] = dataclasses.field(default_factory=list)
+    ended: list[model.Ended] = dataclasses.field(default_factory=list)
+
+    # What happens in the world.
+
+    def apply_spec(self, name: str, quality: Quality = Quality.GOOD) -> None:
+        """The user asks for a revision; the operator stores it when it is new."""
+        if name not in self.revisions:
+            self.revisions[name] = Stored(len(self.revisions) + 1, quality, Label.CANDIDATE)
+            self.revisions[name].number = max(known.number for known in self.revisions.values()) + 1
+        self.wanted = name
+
+    def pods_move(self) -> None:
+        """Pods of every Deployment become ready if they can; deleted ones go."""
+        for known in self.revisions.values():
+            known.terminating = False
+            if known.deployed and not known.lost and known.quality is not Quality.CRASHES:
+                known.ready = DESIRED
+
+    def lose_pods(self, name: str, left: int) -> None:
+        """The cluster takes pods of a revision away."""
+        known = self.revisions[name]
+        known.lost, known.ready = True, min(known.ready, left)
+
+    def acknowledge(self, proxy: int) -> None:
+        """One proxy takes what it was sent last."""
+        if self.sent is not None and self.target is not None:
+            self.proxies[proxy], self.acks[proxy] = self.target, self.target.epoch
+
+    def observe(self) -> None:
+        """A second of traffic: live metrics of the canary come nearer to their verdicts."""
+        receiving = {proxy.canary for proxy in self.proxies if proxy is not None and proxy.weight}
+        for name in filter(None, receiving):
+            self.counted[name] = self.counted.get(name, 0) + 1
+            if self.counted[name] >= LIVE_NEEDS:
+                bad = self.revisions[name].quality is Quality.FAILS_USERS
+                for pair in (METRIC, ANALYSIS):
+                    self.seen[name, *pair] = Verdict.FAIL if bad else Verdict.PASS
+
+    def finish_jobs(self) -> None:
+        """Evals that were asked for come to their result."""
+        state = model.from_status(self.status)
+        for pair in self.jobs if state is not None else ():
+            bad = self.revisions[state.revision].quality is Quality.WRONG_ANSWERS if state is not None else False
+            self.seen[state.revision if state else "", *pair] = Verdict.FAIL if bad else Verdict.PASS
+        self.jobs = set()
+
+    def sync(self) -> None:
+        """The watch catches up."""
+        if self.api_up:
+            self.cached = (self.status, self.status_epoch, self.status_version)
+
+    def restart(self) -> None:
+        """Another process leads: it has read the API server and remembers nothing."""
+        self.sent, self.acks, self.jobs, self.crash_after = None, [-1] * PROXIES, set(), None
+        if self.api_up:
+            self.sync()
+
+    def wipe_status(self) -> None:
+        """Somebody replaces the status with none."""
+        self.status, self.status_epoch, self.status_version = None, 0, self.status_version + 1
+
+    # What the operator does.
+
+    def gather(self) -> model.Input:
+        """The facts as the operator sees them."""
+        status, epoch, _ = self.cached
+        state = model.from_status(status)
+        current = model.newest_state(state, self.sent, epoch)
+        first = model.stable_revision(self.known()) is None
+        frozen = plan.from_json(self.frozen) if self.frozen is not None else None
+        return model.Input(
+            wanted=self.wanted,
+            revisions=self.known(),
+            state=state,
+            sent=self.sent,
+            last_epoch=epoch,
+            acknowledged=min(self.acks),
+            plan=frozen if current is not None else make_plan(first=first),
+            verdicts=self.verdicts(current.revision if current is not None else None),
+            split=self.split,
+            source_ok=self.source_ok,
+            protect_only=not self.api_up,
+        )
+
+    def known(self) -> tuple[model.Revision, ...]:
+        """The revisions as facts."""
+        return tuple(
+            model.Revision(name, known.number, known.outcome, known.health(), known.deployed or known.terminating)
+            for name, known in self.revisions.items()
+        )
+
+    def verdicts(self, name: str | None) -> tuple[modeldeployment.GateStatus, ...]:
+        """What gates say of a revision."""
+        if name is None:
+            return ()
+        metrics = [
+            modeldeployment.GateStatus(
+                name=gate,
+                metric=metric,
+                verdict=self.seen.get((name, gate, metric), Verdict.INCONCLUSIVE)
+                if self.source_ok or self.seen.get((name, gate, metric)) is Verdict.FAIL
+                else Verdict.ERROR,
+            )
+            for gate, metric in (METRIC, ANALYSIS)
+        ]
+        evals = [
+            modeldeployment.GateStatus(name=gate, metric=metric, verdict=verdict)
+            for (of, gate, metric), verdict in self.seen.items()
+            if of == name and (gate, metric) == EVAL
+        ]
+        return (*metrics, *evals)
+
+    def decide(self) -> tuple[model.Input, model.Decision]:
+        """One decision, checked for what holds of every one."""
+        inputs = self.gather()
+        decision = decide.decide(inputs, self.now)
+        assert decision == decide.decide(inputs, self.now), "the same facts give the same decision"
+        if decision.traffic.canary is not None:
+            known = inputs.find(decision.traffic.canary)
+            assert known is not None
+            assert known.ready > 0, "traffic goes to pods that can answer"
+        assert {decision.traffic.stable, decision.traffic.canary} - {None} <= decision.keep, "who has traffic keeps its pods"
+        assert decision.state is None or decision.state.phase is not modeldeployment.Phase.IDLE
+        assert model.from_status(model.to_status(decision.state)) == decision.state, "the state survives the status"
+        if not self.api_up:
+            assert not decision.labels
+            assert decision.traffic.weight <= (self.target.weight if self.target is not None else 0), "protect only lowers"
+        return inputs, decision
+
+    def reconcile(self) -> None:
+        """Gather, decide, apply in the order that the decision says; a crash may come between any two actions."""
+        inputs, decision = self.decide()
+        try:
+            if decision.order is model.Order.PROXIES_FIRST:
+                self.push(inputs, decision)
+            if not self.api_up:
+                return
+            if decision.store_plan:
+                self.store_plan(inputs, decision)
+            for write in decision.labels:
+                self.write_label(inputs, write)
+            if self.write_status(decision):
+                if decision.order is model.Order.STATUS_FIRST:
+                    self.push(inputs, decision)
+                self.jobs |= set(decision.evals)
+                self.prune(decision)
+        except CrashError:
+            self.restart()
+
+    def step(self) -> None:
+        """Counts down to the crash."""
+        if self.crash_after is not None:
+            self.crash_after -= 1
+            if self.crash_after < 0:
+                raise CrashError
+
+    def push(self, inputs: model.Input, decision: model.Decision) -> None:
+        """Sends traffic to the proxies, checked against what was sent before."""
+        self.step()
+        traffic, before = decision.traffic, self.target
+        if before is not None and not traffic.same_split(before):
+            assert traffic.epoch > before.epoch or self.status_epoch < before.epoch, "the epoch rises with every change"
+        if traffic.canary is not None and traffic.weight > (before.weight if before and before.canary == traffic.canary else 0):
+            assert self.status_epoch >= traffic.epoch, "an increase is persisted first"
+            self.check_increase(inputs, decision)
+        if before is not None and before.canary == traffic.canary is not None and traffic.weight < before.weight:
+            raise AssertionError("between two steps the weight never falls")
+        self.target = traffic
+        self.pushed.append(traffic)
+        self.sent = model.Sent(decision.state, traffic)
+
+    def check_increase(self, inputs: model.Input, decision: model.Decision) -> None:
+        """Weight rises only on a warm revision whose gates so far have passed, and with none that failed or broke."""
+        assert decision.state is not None
+        known = inputs.find(decision.state.revision)
+        assert known is not None
+        said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
+        assert Verdict.FAIL not in said.values()
+        assert said.get(EVAL) is Verdict.PASS
+        if decision.traffic.weight > 2500:
+            assert said.get(METRIC) is Verdict.PASS
+        if decision.traffic.weight > 5000:
+            assert said.get(ANALYSIS) is Verdict.PASS
+
+    def store_plan(self, inputs: model.Input, decision: model.Decision) -> None:
+        """A rollout begins: its plan is frozen and its evidence is empty."""
+        self.step()
+        assert inputs.plan is not None
+        assert decision.state is not None
+        self.frozen = inputs.plan.to_json()
+        self.counted.pop(decision.state.revision, None)
+        self.seen = {key: verdict for key, verdict in self.seen.items() if key[0] != decision.state.revision}
+
+    def write_label(self, inputs: model.Input, write: model.LabelWrite) -> None:
+        """Writes an outcome label; the cache has it at once, as a client that keeps what it wrote."""
+        self.step()
+        known = self.revisions[write.revision]
+        assert (known.outcome, write.outcome) in LEGAL, f"{write.revision}: {known.outcome} to {write.outcome}"
+        if write.outcome is Label.REJECTED:
+            assert known.quality is not Quality.GOOD, "a good revision is never rejected, whatever its environment does"
+        if write.outcome is Label.STABLE:
+            said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
+            first = inputs.plan is not None and inputs.plan.first
+            live = set() if first or inputs.split is model.Split.NONE else {METRIC, ANALYSIS}
+            assert all(said.get(pair) is Verdict.PASS for pair in {EVAL} | live), "promoted by every required gate"
+        known.outcome = write.outcome
+        if write.number is not None:
+            assert write.number > max(each.number for each in self.revisions.values())
+            known.number = write.number
+
+    def write_status(self, decision: model.Decision) -> bool:
+        """Writes the status unless the cache was late, which the API server answers with a conflict."""
+        self.step()
+        status, epoch = model.to_status(decision.state), decision.traffic.epoch
+        if self.cached[2] != self.status_version:
+            self.sync()
+            return False
+        if (status, epoch) != (self.status, self.status_epoch):
+            self.status, self.status_epoch, self.status_version = status, epoch, self.status_version + 1
+        if decision.ended is not None:
+            self.last = decision.ended
+            self.ended.append(decision.ended)
+        return True
+
+    def prune(self, decision: model.Decision) -> None:
+        """Creates and deletes Deployments."""
+        self.step()
+        for name, known in self.revisions.items():
+            if name in decision.keep:
+                known.deployed = True
+            elif known.deployed:
+                sending = {hop for proxy in self.proxies if proxy is not None for hop in (proxy.stable, proxy.canary)}
+                live = self.split is model.Split.CONNECTED and name in sending and self.target is not None
+                assert not live or self.target is None, f"pods of {name} leave while a proxy sends to them"
+                known.deployed, known.ready, known.terminating = False, 0, True
+
+    def run(self, rounds: int = 60) -> None:
+        """Lets a healed world come to rest."""
+        for _ in range(rounds):
+            self.sync()
+            self.pods_move()
+            self.reconcile()
+            for proxy in range(PROXIES):
+                self.acknowledge(proxy)
+            self.observe()
+            self.finish_jobs()
+            self.now += 6
