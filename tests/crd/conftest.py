@@ -14,8 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[controlplane.ControlPlane]:
-    """An API server that has accepted crds/, and so their CEL costs."""
-    with controlplane.ControlPlane() as running:
+    """An API server that has accepted crds/, and so their CEL costs, with the controllers that aggregate roles."""
+    with controlplane.ControlPlane(controller_manager=True) as running:
         running.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         running.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
         yield running
