@@ -9,8 +9,7 @@ Known limits of the counter, accepted on purpose:
 - vLLM refuses for a full queue with a 503 that cannot be told from any other 503 at the gateway: it counts as bad. A 429
   from the engine can mean nothing but capacity (the gateway's own 429 never reaches a revision), which says nothing of
   the revision's quality: it counts as neither, so that a revision that only answers 429 has no data and never passes.
-- Stable's attempts include the retries that shield the canary's users. A request that fails everywhere thus counts
-  against both, which can only make the comparison milder.
+- Stable's attempts include the retries that shield the canary's users: see `sequential.Block.without_retries`.
 """
 
 from __future__ import annotations

@@ -103,13 +103,14 @@ class MetricEvidence:
         if settling and self.plan.is_relative:
             return dataclasses.replace(self, waiting=sequential.EMPTY, waited=0)
         whole, waited = self.waiting.plus(block), self.waited + 1
-        if whole.canary_total and not sequential.is_comparable(self.plan.bound, whole):
+        if whole.canary_total and not sequential.is_comparable(self.plan.bound, whole.without_retries()):
             keep = waited < LONGEST_WAIT
             return dataclasses.replace(self, waiting=whole if keep else sequential.EMPTY, waited=waited if keep else 0)
         return self._judge(whole, gap=gap or waited > 2)
 
     def _judge(self, block: sequential.Block, *, gap: bool) -> MetricEvidence:
-        harm, proof = self.harm.observe(block, gap=gap), self.proof.observe(block)
+        fair = block.without_retries()
+        harm, proof = self.harm.observe(fair, gap=gap), self.proof.observe(fair)
         failed = self.failed or harm.evidence >= 1 / self.plan.alpha
         both = block.canary_total + block.stable_total
         overlap = block.canary_total * block.stable_total / both if both else 0.0
@@ -118,7 +119,7 @@ class MetricEvidence:
             self,
             harm=harm,
             proof=proof,
-            interval=self.interval.observe(block),
+            interval=self.interval.observe(fair),
             seen=self.seen.plus(block),
             excess=self.excess + (crossed / both if both else 0.0),
             overlap=self.overlap + overlap,
@@ -210,16 +211,15 @@ class MetricEvidence:
         try:
             if data["version"] != VERSION or data["bound"] != fingerprint(frozen):
                 raise ValueError("it was gathered by another version or for another plan")
-            seen, waiting = (sequential.Block(*(int(n) for n in data[name])) for name in ("seen", "waiting"))
             return cls(
                 plan=frozen,
                 harm=sequential.Harm.from_json(frozen.bound, data["harm"]),
                 proof=sequential.Proof.from_json(proof_bound(frozen), data["proof"]),
                 interval=intervals.Interval.from_json(frozen.bound, frozen.alpha, data["interval"]),
-                seen=seen,
+                seen=sequential.block_from_json(data["seen"]),
                 excess=sequential.finite(data["excess"]),
                 overlap=sequential.finite(data["overlap"]),
-                waiting=waiting,
+                waiting=sequential.block_from_json(data["waiting"]),
                 waited=int(data["waited"]),
                 failed=bool(data["failed"]),
                 passed=bool(data["passed"]),

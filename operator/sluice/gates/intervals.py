@@ -123,5 +123,5 @@ class Interval:
         above, below = (tuple(sequential.finite(log) for log in data[side]) for side in ("above", "below"))
         if not len(above) == len(below) == len(grid(bound)):
             raise ValueError("Cannot read an interval: its grid is another one")
-        seen, still = (sequential.Block(*(int(n) for n in data[name])) for name in ("seen", "open"))
+        seen, still = (sequential.block_from_json(data[name]) for name in ("seen", "open"))
         return cls(bound, alpha, above, below, seen, still, int(data["waited"]))

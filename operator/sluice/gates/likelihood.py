@@ -46,14 +46,14 @@ def project(canary: float, stable: float, n_c: float, n_s: float, margin: float)
     return point
 
 
-def log_two(counts: tuple[int, int, int, int], canary: float, stable: float, margin: float) -> float:
+def log_two(counts: tuple[float, float, float, float], canary: float, stable: float, margin: float) -> float:
     """Log factor of the block (bad_c, n_c, bad_s, n_s) for a guess, against "the rates differ by the margin"."""
     bad_c, n_c, bad_s, n_s = counts
     null_s = project(canary, stable, n_c, n_s, margin)
     return log_one(bad_c, n_c, canary, null_s + margin) + log_one(bad_s, n_s, stable, null_s)
 
 
-def log_one(bad: int, n: int, guess: float, null: float) -> float:
+def log_one(bad: float, n: float, guess: float, null: float) -> float:
     """Log factor of `bad` of `n` for a guess against one null rate; all rates lie strictly between 0 and 1."""
     return bad * math.log(guess / null) + (n - bad) * math.log((1 - guess) / (1 - null))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 
 from sluice.api import evalgate
@@ -56,20 +56,21 @@ def bound_of(metric: evalgate.Metric) -> sequential.Bound:
     raise ValueError(f"Cannot judge metric {metric.name!r}: it needs exactly one of limit and regression")
 
 
-def build_plans(metrics: Sequence[tuple[str, evalgate.Metric]], false_rollback: float) -> tuple[MetricPlan, ...]:
-    """Plans of all (gate, metric) pairs that a rollout is judged by, each given once.
+def build_plans(gates: Iterable[tuple[str, evalgate.EvalGateSpec]], false_rollback: str) -> tuple[MetricPlan, ...]:
+    """Plans of all metrics of a rollout, by gate name; a gate that is named twice counts once.
 
-    `false_rollback`, the chance that a healthy revision is rolled back, is split evenly over them, so that it holds for
-    the rollout as a whole.
+    `false_rollback` ("1%"), the chance that a healthy revision is rolled back, is split evenly over all of them, so that
+    it holds for the rollout as a whole.
     """
+    metrics = [(name, metric) for name, spec in dict(gates).items() for metric in spec.metrics]
     return tuple(
         MetricPlan(
-            gate=gate,
+            gate=name,
             metric=metric.name,
             signal=metric.signal.type,
             bound=bound_of(metric),
             require=Require(metric.require),
-            alpha=false_rollback / len(metrics),
+            alpha=percent(false_rollback) / len(metrics),
         )
-        for gate, metric in metrics
+        for name, metric in metrics
     )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sluice.gates import likelihood
@@ -66,12 +66,34 @@ class Block(NamedTuple):
 
     canary_bad: int
     canary_total: int
-    stable_bad: int
-    stable_total: int
+    stable_bad: float
+    stable_total: float
+    """Stable's counts are whole, unless retries were taken out of them."""
 
     def plus(self, other: Block) -> Block:
         """Both spans as one."""
-        return Block(*(mine + its for mine, its in zip(self, other, strict=True)))
+        return Block(
+            self.canary_bad + other.canary_bad,
+            self.canary_total + other.canary_total,
+            self.stable_bad + other.stable_bad,
+            self.stable_total + other.stable_total,
+        )
+
+    def without_retries(self) -> Block:
+        """Without the requests that stable took over from a failing canary.
+
+        A canary's bad attempt is retried on stable, so stable's sample grows with the canary's failures, and a comparison
+        as if its size were independent of them raises more false alarms than alpha allows (simulated at the margin, equal
+        weights, 5 % failing: 6.7 % for 5 %). Stable's counts are therefore scaled to the size without one retry for each
+        bad attempt, which keeps the guarantee: E[ratio^f] <= E[ratio]^f for a share f of the exponents.
+
+        At least half is left. A canary that breaks after its headers is not retried, and must not hide by failing more
+        often than stable is asked; within a margin no canary fails that often unless stable does too.
+        """
+        left = max(self.stable_total - self.canary_bad, self.stable_total / 2)
+        if left == self.stable_total:
+            return self
+        return self._replace(stable_bad=self.stable_bad * left / self.stable_total, stable_total=left)
 
 
 EMPTY: Final = Block(0, 0, 0, 0)
@@ -119,10 +141,15 @@ def log_factor(bound: Bound, block: Block, guess: float, stable: float) -> float
             return likelihood.log_two(block, guess, stable, value)
 
 
+def harm_log_factor(bound: Bound, block: Block, guess: float, stable: float) -> float:
+    """The same for a guess of harm. One inside the null bets nothing: when stable fails nearly always, none is outside."""
+    return log_factor(bound, block, guess, stable) if guess > null_point(bound, stable) else 0.0
+
+
 def harm_point(bound: Bound, stable: float) -> float:
     """The rate that must be caught: twice the limit, or stable's plus twice the margin."""
     point = 2 * bound.value if isinstance(bound, Limit) else stable + 2 * bound.value
-    return min(point, max(HIGHEST_HARM, (1 + null_point(bound, stable)) / 2))
+    return min(point, HIGHEST_HARM)
 
 
 def null_point(bound: Bound, stable: float) -> float:
@@ -132,7 +159,7 @@ def null_point(bound: Bound, stable: float) -> float:
 
 def gap_guesses(harm: float) -> tuple[float, ...]:
     """Guesses from the harm point to HIGHEST_HARM, evenly spaced in log odds."""
-    low, high = (math.log(p / (1 - p)) for p in (harm, max(harm, HIGHEST_HARM)))
+    low, high = (math.log(p / (1 - p)) for p in (harm, HIGHEST_HARM))
     odds = (low + (high - low) * i / (GAP_GUESSES - 1) for i in range(GAP_GUESSES))
     return tuple(1 / (1 + math.exp(-x)) for x in odds)
 
@@ -140,7 +167,7 @@ def gap_guesses(harm: float) -> tuple[float, ...]:
 def gap_log_factor(bound: Bound, block: Block, guesses: tuple[float, ...], stable: float) -> float:
     """Log e-value of a block for the even mixture of the guesses, and of stable as guessed or without a failure."""
     rates = (stable, stable / 10, stable / 100) if isinstance(bound, Margin) else (stable,)
-    return likelihood.log_mean_exp([log_factor(bound, block, guess, rate) for guess in guesses for rate in rates])
+    return likelihood.log_mean_exp([harm_log_factor(bound, block, guess, rate) for guess in guesses for rate in rates])
 
 
 def restart_weight(k: int) -> float:
@@ -157,7 +184,7 @@ def bet(bound: Bound, parts: tuple[Part, ...], block: Block, points: tuple[float
     for part in parts:
         guess = min(max(part.bad / (part.bad + part.good), harm), HIGHEST_GUESS)
         if guess not in factors:
-            log = log_factor(bound, block, guess, stable)
+            log = harm_log_factor(bound, block, guess, stable)
             log = log if fixed is None else likelihood.log_mean_exp((log, fixed))
             factors[guess] = math.exp(min(log, likelihood.MOST_LOG_FACTOR))
         after.append(
@@ -304,3 +331,9 @@ def finite(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"Cannot use {number} as evidence: it is not finite")
     return number
+
+
+def block_from_json(data: Sequence[Any]) -> Block:
+    """The block that was written as a list. Raises TypeError or ValueError for anything else."""
+    canary_bad, canary_total, stable_bad, stable_total = data
+    return Block(int(canary_bad), int(canary_total), finite(stable_bad), finite(stable_total))

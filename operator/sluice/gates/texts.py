@@ -76,7 +76,7 @@ def message(frozen: plans.MetricPlan, reason: str, seen: sequential.Block) -> st
     """One sentence on what was seen and what it means."""
     facts = f"{seen.canary_bad} of {seen.canary_total} requests were bad"
     if frozen.is_relative:
-        facts += f", against {seen.stable_bad} of {seen.stable_total} at the stable revision meanwhile"
+        facts += f", against {seen.stable_bad:.0f} of {seen.stable_total:.0f} at the stable revision meanwhile"
     chance = f"{number(frozen.alpha)}%"
     return {
         "HarmProven": f"{facts}: the limit, {limit(frozen)}, is exceeded (chance of error {chance})",

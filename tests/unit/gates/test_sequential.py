@@ -68,6 +68,48 @@ def test_gap_blocks_do_not_add_false_alarms() -> None:
     assert alarms / runs <= 0.1
 
 
+def test_retries_on_stable_do_not_add_false_alarms() -> None:
+    """At the margin, equal weights, 5 % failing, every bad attempt retried on stable: the case that broke the guarantee."""
+    runs, alarms = 150, 0
+    for seed in range(runs):
+        rng, stream = random.Random(seed), []
+        for _ in range(300):
+            bad = draw(rng, 5, 0.06)
+            stream.append(sequential.Block(bad, 5, draw(rng, 5 + bad, 0.05), 5 + bad).without_retries())
+        alarms += fails(MARGIN, stream, 0.1)
+    assert alarms / runs <= 0.1
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 6), st.integers(4, 8), st.floats(0.01, 0.4), st.floats(0.01, 0.2), st.floats(0.01, 0.4))
+def test_a_bet_without_retries_has_mean_at_most_one(n_c: int, base: int, stable: float, margin: float, guess_s: float) -> None:
+    """Exactly, though stable's sample grows with each failure of the canary."""
+    bound, guess_c = sequential.Margin(margin), guess_s + 2 * margin
+    mean = 0.0
+    for x in range(n_c + 1):
+        n_s = base + x
+        weight = math.comb(n_c, x) * (stable + margin) ** x * (1 - stable - margin) ** (n_c - x)
+        for y in range(n_s + 1):
+            chance = weight * math.comb(n_s, y) * stable**y * (1 - stable) ** (n_s - y)
+            block = sequential.Block(x, n_c, y, n_s).without_retries()
+            mean += chance * math.exp(sequential.log_factor(bound, block, guess_c, guess_s))
+    assert n_c > base or mean <= 1 + 1e-6
+
+
+def test_a_canary_that_nobody_retries_cannot_hide_behind_a_small_stable() -> None:
+    """15 of 15 broke after their headers while stable answered 5: some of stable's sample must be left."""
+    assert sequential.Block(15, 15, 0, 5).without_retries() == sequential.Block(15, 15, 0, 2.5)
+
+
+def test_an_outage_of_both_sides_is_no_evidence_of_harm() -> None:
+    """With stable failing nearly always nothing can exceed the margin: no bet is made inside the null."""
+    bound = sequential.Margin(0.25)
+    harm = sequential.Harm(bound)
+    for block in blocks(3, 200, (20, 0.97), (20, 0.9)):
+        harm = harm.observe(block)
+    assert harm.evidence <= 10
+
+
 def test_drift_of_both_sides_does_not_add_false_alarms() -> None:
     """Both rates rise tenfold together and fall again: a canary within its margin is left alone."""
     runs, alarms = 100, 0
