@@ -73,13 +73,7 @@ class Lookup:
     def models_of(self, owner: gateway_api.Gateway) -> Iterator[modeldeployment.ModelDeployment]:
         """ModelDeployments that refer to this gateway, or that one of its routes names; allowed or not."""
         key = (owner.metadata.namespace, owner.metadata.name)
-        routed = {
-            (backend.model_deployment.namespace or owner.metadata.namespace, backend.model_deployment.name)
-            for route in owner.spec.routes
-            for group in route.chain
-            for backend in group.backends
-            if backend.model_deployment is not None
-        }
+        routed = routed_models(owner)
         return (
             model
             for model in self.models()
@@ -128,6 +122,17 @@ class Lookup:
 def gateway_refs(model: modeldeployment.ModelDeployment) -> set[tuple[str, str]]:
     """(namespace, name) of the gateways that a ModelDeployment refers to."""
     return {(ref.namespace or model.metadata.namespace, ref.name) for ref in model.spec.gateway_refs}
+
+
+def routed_models(owner: gateway_api.Gateway) -> set[tuple[str, str]]:
+    """(namespace, name) of the ModelDeployments that a gateway's explicit routes name."""
+    return {
+        (backend.model_deployment.namespace or owner.metadata.namespace, backend.model_deployment.name)
+        for route in owner.spec.routes
+        for group in route.chain
+        for backend in group.backends
+        if backend.model_deployment is not None
+    }
 
 
 def gateway_key(owner: gateway_api.Gateway) -> naming.ObjectKey:

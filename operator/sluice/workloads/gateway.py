@@ -46,13 +46,13 @@ def labels(gateway: str) -> dict[str, str]:
     }
 
 
-def build_bootstrap_config_map(gateway: api.Gateway, bootstrap: str, others: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The ConfigMap with Envoy's bootstrap, as YAML or JSON text, and the `others` (file name -> text) that it refers to."""
+def build_bootstrap_config_map(gateway: api.Gateway, files: Mapping[str, str]) -> dict[str, Any]:
+    """The ConfigMap with what Envoy starts with, by file name."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(gateway, bootstrap_name(gateway.metadata.name)),
-        "data": {**(others or {}), "envoy.yaml": bootstrap},
+        "data": dict(files),
     }
 
 
@@ -73,8 +73,8 @@ def build_service(gateway: api.Gateway) -> dict[str, Any]:
     }
 
 
-def build_deployment(gateway: api.Gateway, *, image: str, bootstrap: str) -> dict[str, Any]:
-    """The Deployment of the proxies. A changed bootstrap replaces the pods one by one; other configuration comes by ADS."""
+def build_deployment(gateway: api.Gateway, *, image: str, files: Mapping[str, str]) -> dict[str, Any]:
+    """The Deployment of the proxies. Changed bootstrap files replace the pods one by one; the rest comes by ADS."""
     pod_labels = labels(gateway.metadata.name)
     return {
         "apiVersion": "apps/v1",
@@ -87,7 +87,7 @@ def build_deployment(gateway: api.Gateway, *, image: str, bootstrap: str) -> dic
             "template": {
                 "metadata": {
                     "labels": pod_labels,
-                    "annotations": {BOOTSTRAP_ANNOTATION: naming.content_hash(bootstrap)},
+                    "annotations": {BOOTSTRAP_ANNOTATION: naming.content_hash(dict(files))},
                 },
                 "spec": {
                     "automountServiceAccountToken": False,

@@ -1,0 +1,168 @@
+"""Runs the reconcilers as this replica's role allows: all of it as leader, only protection while the API server is away.
+
+As leader it opens ADS only after every rollout under way was judged once on the counters since its evidence was persisted,
+so that a weight which the former leader took away is never sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sluice.api import evalgate, gateway, modeldeployment, naming, ratelimitpolicy
+from sluice.engine import queue as queue_
+from sluice.kube import cache as kube_cache
+from sluice.kube import election, errors, resources
+from sluice.observability import logs
+from sluice.reconcile import lookup as lookup_
+from sluice.reconcile import measure, policies, triggers
+from sluice.reconcile.gateways import reconcile as gateways
+from sluice.reconcile.models import reconcile as models
+from sluice.xds import server
+
+_log = logs.get(__name__)
+
+JUDGE_LIMIT: Final = 2.0
+"""Seconds that the first judgement may take before ADS opens anyway: proxies that can't be read can't be judged."""
+CONFLICT_RETRY: Final = 0.05
+NEEDED: Final = tuple(resource for resource in resources.ALL if resource not in (resources.EVENTS, resources.LEASES))
+"""Resources whose cache must be complete before anything is decided."""
+
+
+@dataclasses.dataclass
+class Reconcilers:
+    """One for each kind."""
+
+    models: models.ModelReconciler
+    gateways: gateways.GatewayReconciler
+    policies: policies.PolicyReconciler
+    gates: policies.GateReconciler
+
+
+class Controller:
+    """Turns cache changes, verdicts, acknowledgements and roles into runs of reconcilers."""
+
+    def __init__(
+        self,
+        *,
+        cache: kube_cache.Cache,
+        lookup: lookup_.Lookup,
+        reconcilers: Reconcilers,
+        ads: server.AdsServer,
+        workers: int,
+        observer: queue_.Observer[naming.ObjectKey] | None = None,
+    ) -> None:
+        self.role = election.Role.FOLLOWER
+        self.queue: queue_.KeyedQueue[naming.ObjectKey] = queue_.KeyedQueue(self._run, workers=workers, observer=observer)
+        self._cache = cache
+        self._lookup = lookup
+        self._reconcilers = reconcilers
+        self._ads = ads
+        self._triggers = triggers.Triggers(lookup)
+        self._measuring: asyncio.Task[None] | None = None
+        self.measurer: measure.Measurer | None = None
+        cache.subscribe(self._changed)
+
+    async def assume(self, role: election.Role) -> None:
+        """Does what the new role asks for. Calls must not overlap."""
+        former, self.role = self.role, role
+        _log.info("role", former=former.value, now=role.value)
+        match role:
+            case election.Role.LEADER if former is election.Role.FOLLOWER:
+                await self._take_over()
+            case election.Role.LEADER:
+                self._add_all()  # what protection decided meanwhile is written now
+            case election.Role.FOLLOWER:
+                await self.step_down()
+            case election.Role.PROTECT_ONLY:
+                self._add_all()
+
+    async def step_down(self) -> None:
+        """Stops everything that only a leader does. Proxies keep what they have."""
+        self.role = election.Role.FOLLOWER
+        self._ads.serve(leading=False)
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
+            self._measuring = None
+        await self.queue.stop()
+        self._reconcilers.models.table.clear()
+        self._reconcilers.models.book.clear()
+
+    def proxies_changed(self, owner: tuple[str, str]) -> None:
+        """A proxy connected, left, acknowledged or refused something."""
+        if self.role is election.Role.FOLLOWER:
+            return
+        self.queue.add(naming.ObjectKey(gateway.KIND, *owner))
+        for model in self._lookup.models():
+            if model.status.rollout is not None and owner in lookup_.gateway_refs(model):
+                self.queue.add(lookup_.model_key(model))
+        for policy in self._lookup.policies(owner[0]):
+            if any(reference.name == owner[1] for reference in policy.spec.target_refs):
+                self.queue.add(naming.ObjectKey(ratelimitpolicy.KIND, owner[0], policy.metadata.name))
+
+    def verdict_changed(self, model: naming.ObjectKey) -> None:
+        """The evidence says something new: decide at once."""
+        self.queue.add(model)
+
+    async def _take_over(self) -> None:
+        assert self.measurer is not None
+        try:
+            await asyncio.wait_for(self.measurer.look(), JUDGE_LIMIT)
+        except TimeoutError:
+            _log.warning("rollouts not judged before serving", cause=f"proxies did not answer in {JUDGE_LIMIT} s")
+        for model in self._lookup.models():
+            self._reconcilers.models.protect(lookup_.model_key(model))
+        for owner in self._lookup.gateways():
+            self._reconcilers.gateways.expect(owner)
+            self._reconcilers.gateways.programmer.program(owner)
+        self._ads.serve(leading=True)
+        self._measuring = asyncio.create_task(self.measurer.run(), name="measurer")
+        self.queue.start()
+        self._add_all()
+
+    def _add_all(self) -> None:
+        for key in self._all():
+            self.queue.add(key)
+
+    def _all(self) -> Iterator[naming.ObjectKey]:
+        for resource, kind in (
+            (resources.GATEWAYS, gateway.KIND),
+            (resources.MODEL_DEPLOYMENTS, modeldeployment.KIND),
+            (resources.RATE_LIMIT_POLICIES, ratelimitpolicy.KIND),
+            (resources.EVAL_GATES, evalgate.KIND),
+        ):
+            for obj in self._cache.list(resource):
+                yield naming.ObjectKey(kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+    def _changed(self, resource: resources.Resource, old: dict[str, Any] | None, new: dict[str, Any] | None) -> None:
+        if self.role is election.Role.FOLLOWER:
+            return
+        for key in self._triggers.keys(resource, old, new):
+            self.queue.add(key)
+
+    async def _run(self, key: naming.ObjectKey) -> float | None:
+        if self.role is election.Role.FOLLOWER:
+            return None
+        if self.role is election.Role.PROTECT_ONLY:
+            if key.kind == modeldeployment.KIND:
+                self._reconcilers.models.protect(key)
+            return None
+        try:
+            return await self._reconcile(key)
+        except errors.Conflict:
+            return CONFLICT_RETRY  # somebody wrote meanwhile: gather and decide again
+
+    async def _reconcile(self, key: naming.ObjectKey) -> float | None:
+        match key.kind:
+            case modeldeployment.KIND:
+                return await self._reconcilers.models.reconcile(key)
+            case gateway.KIND:
+                return await self._reconcilers.gateways.reconcile(key)
+            case ratelimitpolicy.KIND:
+                await self._reconcilers.policies.reconcile(key)
+            case evalgate.KIND:
+                await self._reconcilers.gates.reconcile(key)
+        return None

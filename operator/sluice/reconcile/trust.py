@@ -1,0 +1,83 @@
+"""The operator's CA as this process uses it: read or made once, turned over in time, and asked for certificates."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Final
+
+from sluice.engine import clock as clock_
+from sluice.kube import client as kube_client
+from sluice.kube import errors, resources
+from sluice.pki import authority as pki_authority
+from sluice.pki import identity, secrets
+
+_ATTEMPTS: Final = 5
+"""Replicas that start together race for the Secret; the losers read the winner's."""
+
+
+@dataclasses.dataclass
+class Trust:
+    """Issues certificates for gateways and for the operator itself."""
+
+    client: kube_client.Client
+    namespace: str
+    clock: clock_.Clock
+    authority: pki_authority.Authority | None = None
+
+    async def load(self) -> pki_authority.Authority:
+        """Reads the CA's Secret, or makes it. Any replica may: the first to create it wins.
+
+        Raises:
+            PkiError: the Secret is damaged.
+            errors.ApiError: the API server does not answer.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                found = await self.client.get(resources.SECRETS, self.namespace, secrets.AUTHORITY_NAME)
+                self.authority = secrets.parse_authority(found)
+                return self.authority
+            except errors.NotFound:
+                made = pki_authority.new_authority(self.now())
+            try:
+                await self.client.create(resources.SECRETS, secrets.build_authority(made, self.namespace))
+            except errors.AlreadyExists:
+                continue
+        raise pki_authority.PkiError(
+            f"Cannot make Secret {self.namespace}/{secrets.AUTHORITY_NAME}: it comes and goes. Is something deleting it?"
+        )
+
+    async def advance(self) -> bool:
+        """Turns the CA over when its time has come; for the leader. Returns whether it changed."""
+        current = await self.load()
+        later = pki_authority.advance(current, self.now())
+        if later == current:
+            return False
+        found = await self.client.get(resources.SECRETS, self.namespace, secrets.AUTHORITY_NAME)
+        wanted = secrets.build_authority(later, self.namespace)
+        wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+        await self.client.replace(resources.SECRETS, wanted)
+        self.authority = later
+        return True
+
+    def operator_leaf(self, dns: str) -> pki_authority.Leaf:
+        """A certificate for this replica, as server of ADS and as client of proxies."""
+        return pki_authority.issue(self._known(), [identity.OPERATOR_URI], [dns], self.now())
+
+    def gateway_secret(self, namespace: str, name: str) -> dict[str, object]:
+        """A Secret with a new certificate of the gateway."""
+        leaf = pki_authority.issue(self._known(), [identity.gateway_uri(namespace, name)], [], self.now())
+        return secrets.build_gateway(leaf, namespace, name)
+
+    def is_current(self, secret: dict[str, object] | None, namespace: str, name: str) -> bool:
+        """Whether the gateway's Secret can stay as it is."""
+        return secrets.gateway_secret_is_current(secret, self._known(), (namespace, name), self.now())
+
+    def now(self) -> datetime.datetime:
+        """The clock's time, timezone-aware."""
+        return datetime.datetime.fromtimestamp(self.clock.now(), tz=datetime.UTC)
+
+    def _known(self) -> pki_authority.Authority:
+        if self.authority is None:
+            raise pki_authority.PkiError("Cannot issue certificates: the CA has not been loaded")
+        return self.authority
