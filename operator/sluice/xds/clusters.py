@@ -9,7 +9,6 @@ from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
 from sluice.routing import inputs, ir
@@ -24,6 +23,8 @@ REVISION_IDLE_MS: Final = 3000
 PROVIDER_IDLE_MS: Final = 30_000
 MAX_CONCURRENT: Final = 100_000
 """Connections and requests of one cluster: not a limit of ours. Envoy's default of 1024 would cut long streams off."""
+AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
+"""Public certificate authorities in the proxies' image; this build of Envoy knows no other way to the system's."""
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -109,11 +110,11 @@ def _provider_endpoints(cluster: ir.ProviderCluster) -> snapshot.Message:
 
 
 def _tls(host: str) -> snapshot.Message:
-    san = common_pb2.SubjectAltNameMatcher(
-        san_type=common_pb2.SubjectAltNameMatcher.SanType.Value("DNS"), matcher=string_pb2.StringMatcher(exact=host)
+    authorities = base_pb2.DataSource(filename=AUTHORITIES)
+    validation = common_pb2.CertificateValidationContext(trusted_ca=authorities)
+    context = tls_pb2.UpstreamTlsContext(
+        sni=host,
+        auto_sni_san_validation=True,
+        common_tls_context=tls_pb2.CommonTlsContext(validation_context=validation),
     )
-    validation = common_pb2.CertificateValidationContext(
-        system_root_certs=common_pb2.CertificateValidationContext.SystemRootCerts(), match_typed_subject_alt_names=[san]
-    )
-    context = tls_pb2.UpstreamTlsContext(sni=host, common_tls_context=tls_pb2.CommonTlsContext(validation_context=validation))
     return base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=protos.any_of(context))
