@@ -6,10 +6,12 @@ It knows nothing of what is kept. Two processes that want the same thing make it
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hack.cluster import paths
 
@@ -48,6 +50,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def to_json(value: Any) -> bytes:
+    """Return the value as JSON, always the same bytes for the same value."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, indent=0).encode()
+
+
 def build(target: Path, make: Callable[[Path], None]) -> Path:
     """Return `target`, a file or a directory; when it is absent, `make(path)` makes it under another name first.
 
@@ -75,9 +82,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def keep_newest(paths_of_one_kind: Iterable[Path], count: int) -> None:
-    """Remove all but the `count` newest of the given paths."""
-    for old in sorted(paths_of_one_kind, key=lambda path: path.stat().st_mtime, reverse=True)[count:]:
+def keep_newest(used: Path, pattern: str, count: int) -> None:
+    """Mark an entry as used just now and remove all but the `count` last used ones beside it that fit the pattern."""
+    used.touch()
+    last_used = sorted(used.parent.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in last_used[count:]:
         remove(old)
 
 

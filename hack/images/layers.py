@@ -19,6 +19,8 @@ FORMAT = "1"
 LAYER_FILE = "layer.tar"
 DIGEST_FILE = "digest"
 DIRECTORY_MODE = 0o755
+KEPT = 3
+"""Layers of one label in the cache: another checkout, or the change that is taken back, may want the one before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,12 @@ class LayerSpec:
     """A layer that may not exist yet.
 
     Attributes:
+        label: What it is, for the cache: the newest few of each label are kept.
         key: Names its inputs.
         entries: Called only when the layer has to be written, with an empty directory that lasts until it is.
     """
 
+    label: str
     key: str
     entries: Callable[[Path], Iterable[Entry]]
 
@@ -108,13 +112,14 @@ def complete(entries: Iterable[Entry]) -> list[Entry]:
 def ensure(spec: LayerSpec) -> Layer:
     """Return the layer, written into the cache when it is not there."""
     home = cache.build(location(spec), lambda scratch: _write_cached(scratch, spec))
+    cache.keep_newest(home, f"{spec.label}-*", KEPT)
     path = home / LAYER_FILE
     return Layer(path, (home / DIGEST_FILE).read_text(), path.stat().st_size)
 
 
 def location(spec: LayerSpec) -> Path:
     """Return the cache's directory for a layer, written or not."""
-    return cache.directory("layers") / cache.content_key(FORMAT, spec.key)
+    return cache.directory("layers") / f"{spec.label}-{cache.content_key(FORMAT, spec.key)}"
 
 
 def _write_cached(scratch: Path, spec: LayerSpec) -> None:

@@ -54,17 +54,19 @@ USERS = {"root": 0, "engine": 2000, "sluice": 65532}
 
 def spec() -> layers.LayerSpec:
     """Return the base as a layer."""
-    return layers.LayerSpec(key=_key(), entries=_entries)
+    return layers.LayerSpec("base", _key(), _entries)
 
 
 def ensure_directory() -> Path:
     """Return the base unpacked in the cache, for running programs in it and for taking libraries from it."""
-    return cache.build(cache.directory("roots") / _key(), _unpack)
+    home = cache.build(cache.directory("roots") / _key(), _unpack)
+    cache.keep_newest(home, "base-*", layers.KEPT)
+    return home
 
 
 def _key() -> str:
     own = Path(__file__).read_bytes()
-    return "rootfs-" + cache.content_key(own)
+    return "base-" + cache.content_key(own)
 
 
 def _unpack(scratch: Path) -> None:

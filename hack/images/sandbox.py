@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hack.images import errors, oci, rootfs
+from hack.images import cache, errors, oci, rootfs
 
 # $1 is the root, then pairs of source and target until --, then the command. All is read-only but /tmp, /dev/shm and the
 # targets in WRITABLE; the mounts go with the namespace.
@@ -86,3 +86,22 @@ def require_root() -> None:
 def ensure_base() -> Path:
     """Return the unpacked base that sandboxes start from."""
     return rootfs.ensure_directory()
+
+
+def compile_packages(site: Path, place: str, skip: str = r"/tests?/") -> None:
+    """Compile the Python packages in `site`, which lie at `place` in the image, for the base's Python.
+
+    Containers cannot store bytecode. This one does not look at the sources' times, which images set to 0.
+
+    Args:
+        site: A directory of packages; existing bytecode in it is replaced.
+        place: Its absolute path in the image.
+        skip: Regular expression of paths that are not worth the time.
+    """
+    require_root()
+    for path in list(site.rglob("__pycache__")):
+        cache.remove(path)
+    command = ["python3", "-m", "compileall", "-q", "-j0", "-x", skip, "--invalidation-mode", "unchecked-hash", place]
+    compiling = Sandbox(ensure_base(), writable={place: site}, env={"PYTHONHASHSEED": "0"}, uid=0)
+    # Some packages ship templates that are no valid Python: compileall then says 1 although it compiled all others.
+    compiling.run(["sh", "-c", '"$@" || [ $? = 1 ]', "compile", *command])

@@ -14,6 +14,7 @@ from hack.models import answers
 from hack.vllm import install
 
 SOURCES = ("answers.py", "train.py", answers.DATASET.name)
+KEPT = 3
 SCORES = "scores.json"
 AT_LEAST, AT_MOST = 95, 50
 """Right answers of 100 that a good model has at least, and the bad one at most."""
@@ -33,6 +34,7 @@ def ensure() -> dict[str, Path]:
         errors.ImageError: this machine cannot run vLLM, or a model did not learn what it should.
     """
     home = cache.build(cache.directory("models") / key(), _train)
+    cache.keep_newest(home, "*", KEPT)
     return {name.value: home / name for name in answers.Name}
 
 

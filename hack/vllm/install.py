@@ -3,7 +3,6 @@
 Which versions is said in `requirements.txt`; how torch does without CUDA in `stubs.py`. Nothing is built from source.
 """
 
-import os
 import platform
 import re
 import shutil
@@ -20,6 +19,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 HOST_PACKAGES = ("binutils",)
 DISK_BYTES = 5 << 30
 """What an installation needs while it is made, with the layer and the image that follow."""
+KEPT = 2
 STRIPPED_FROM = 1 << 20
 DROPPED = ("bin", "torch/include", "torch/bin/protoc", "torch/bin/protoc-3.13.0.0", "torch/share", "torch/test", "nvidia")
 """Command line tools with this machine's paths in them, and headers for compiling kernels: the image has no compiler."""
@@ -82,7 +82,9 @@ def ensure() -> Path:
     """
     if reason := supported():
         raise errors.ImageError(f"Cannot install vLLM: {reason}; the simulator takes its place")
-    return cache.build(cache.directory("vllm") / key(), _install) / "site-packages"
+    home = cache.build(cache.directory("vllm") / key(), _install)
+    cache.keep_newest(home, "vllm-*", KEPT)
+    return home / "site-packages"
 
 
 def _install(scratch: Path) -> None:
@@ -99,7 +101,8 @@ def _install(scratch: Path) -> None:
     stubs.replace_cuda(site)
     _add_distribution_name(site)
     _strip(site)
-    _compile(site)
+    # Without bytecode three processes would compile the same modules at each start.
+    sandbox.compile_packages(site, SITE_PACKAGES, WITHOUT_BYTECODE)
     said = _sandbox(site).run(["python3", "-c", VERIFICATION])
     print(f"vllm: {said.split()[-1]} is installed and imports, after {time.monotonic() - started:.0f} s", flush=True)
 
@@ -129,22 +132,6 @@ def _strip(site: Path) -> None:
     for library in site.rglob("*.so"):
         if library.stat().st_size > STRIPPED_FROM and library.parts[len(site.parts)] in ("torch", "vllm"):
             subprocess.run(["strip", "--strip-unneeded", str(library)], check=True)
-
-
-def _compile(site: Path) -> None:
-    """Compile what serving imports: containers cannot store bytecode, and three processes would compile it at each start.
-
-    The bytecode does not look at the sources' times, which images set to 0.
-    """
-    for path in site.rglob("__pycache__"):
-        cache.remove(path)
-    command = ["python3", "-m", "compileall", "-q", "-j0", "-x", WITHOUT_BYTECODE]
-    command += ["--invalidation-mode", "unchecked-hash", SITE_PACKAGES]
-    compiling = sandbox.Sandbox(
-        sandbox.ensure_base(), writable={SITE_PACKAGES: site}, env={"PYTHONHASHSEED": "0"}, uid=os.getuid()
-    )
-    # Some packages ship templates that are no valid Python: compileall then says 1 although it compiled all others.
-    compiling.run(["sh", "-c", '"$@" || [ $? = 1 ]', "compile", *command])
 
 
 def _sandbox(site: Path) -> sandbox.Sandbox:
