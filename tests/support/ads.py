@@ -54,18 +54,27 @@ class Ads(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc
     async def publish(self, resources: snapshot.Resources) -> None:
         """Sends what differs and waits until every connected Envoy has answered. Raises if one refused something."""
         self._resources = resources
-        for stream in self._streams:
-            for type_url in order.ADD:
+        for type_url in order.ADD:
+            if type_url == snapshot.ROUTE:
+                # A route to a cluster that is still without endpoints would fail its requests.
+                await self.settled()
+            for stream in self._streams:
                 self._send(stream, type_url, removals=False)
-            for type_url in order.REMOVE:
+        await self.settled()
+        for type_url in order.REMOVE:
+            for stream in self._streams:
                 self._send(stream, type_url)
         await self.settled()
 
     async def settled(self) -> None:
-        """Waits until nothing that was sent is unanswered."""
+        """Waits until nothing that was sent is unanswered, and every cluster has its endpoints."""
         async with asyncio.timeout(20), self._answered:
-            await self._answered.wait_for(lambda: not any(stream.unanswered for stream in self._streams))
+            await self._answered.wait_for(lambda: all(self._is_settled(stream) for stream in self._streams))
         assert not self.rejected, self.rejected
+
+    def _is_settled(self, stream: _Stream) -> bool:
+        endpoints = self._resources.get(snapshot.ENDPOINTS, {}).keys()
+        return not stream.unanswered and endpoints <= stream.sent.get(snapshot.ENDPOINTS, {}).keys()
 
     async def DeltaAggregatedResources(self, requests: AsyncIterator[Any], _: Any) -> AsyncIterator[Any]:  # noqa: N802
         """The stream of one Envoy."""

@@ -11,8 +11,9 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
 import aiohttp
@@ -121,6 +122,21 @@ class Gateway:
                 seen[(await self.ask(**ask)).status] += 1
 
         await asyncio.gather(*(client() for _ in range(concurrency)))
+        return seen
+
+    async def load_while(self, change: Awaitable[object], *, least: int = 50, **ask: Any) -> collections.Counter[int]:
+        """Completions by a few clients until `change` is done and `least` have ended since: how they ended, by status."""
+        seen: collections.Counter[int] = collections.Counter()
+        enough: float = math.inf
+
+        async def client() -> None:
+            while seen.total() < enough:
+                seen[(await self.ask(**ask)).status] += 1
+
+        clients = [asyncio.create_task(client()) for _ in range(8)]
+        await change
+        enough = seen.total() + least
+        await asyncio.gather(*clients)
         return seen
 
     async def counted(self, name: str, total: float) -> dict[frozenset[tuple[str, str]], float]:
