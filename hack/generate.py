@@ -1,6 +1,7 @@
 """Writes every generated file of the repository from the code that it must agree with.
 
-CRDs come from the API models, RBAC from the table of resources that the client enforces, the reference page from the CRDs.
+CRDs come from the API models, RBAC from the table of resources that the client enforces, the reference pages from the CRDs and
+from the enums of reasons.
 `--check` writes nothing and fails when a file differs, so that a forgotten run cannot merge.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from hack import rbac, reference
+from hack import rbac, reasons, reference
 from sluice.api import crdgen
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -45,6 +46,7 @@ def generated_files() -> dict[str, str]:
         "crds/Kustomization": to_yaml(_kustomization(crds)),
         "manifests/rbac.yaml": to_yaml(*rbac.build_rbac()),
         "docs/reference.md": reference.build_page(crdgen.KINDS),
+        "docs/reasons.md": reasons.build_page(ROOT / "operator" / "sluice"),
     }
 
 

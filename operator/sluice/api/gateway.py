@@ -7,9 +7,8 @@ from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
-from sluice.api import base
+from sluice.api import base, modeldeployment
 from sluice.api import conditions as cond  # a field is named conditions
-from sluice.api.modeldeployment import Quantity
 
 KIND: Final = "Gateway"
 PLURAL: Final = "gateways"
@@ -197,8 +196,12 @@ class Route(base.ApiModel):
 class GatewayResources(base.ApiModel):
     """Resources of one proxy pod."""
 
-    requests: Annotated[Mapping[str, Quantity] | None, pydantic.Field(max_length=8, description="Requested amounts.")] = None
-    limits: Annotated[Mapping[str, Quantity] | None, pydantic.Field(max_length=8, description="Most that may be used.")] = None
+    requests: Annotated[
+        Mapping[str, modeldeployment.Quantity] | None, pydantic.Field(max_length=8, description="Requested amounts.")
+    ] = None
+    limits: Annotated[
+        Mapping[str, modeldeployment.Quantity] | None, pydantic.Field(max_length=8, description="Most that may be used.")
+    ] = None
 
 
 _UNKNOWN_PROVIDER: Final = (

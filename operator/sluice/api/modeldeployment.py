@@ -462,6 +462,7 @@ class Verdict(enum.StrEnum):
     """What a gate says. No data is never a Pass."""
 
     PASS = "Pass"
+    """What the gate asks for is shown."""
     FAIL = "Fail"
     """Harm is proven."""
     INCONCLUSIVE = "Inconclusive"
