@@ -193,7 +193,8 @@ def _tls_context(settings: Settings) -> dict[str, Any]:
         return {"name": name, "sds_config": {"path_config_source": path, "resource_api_version": "V3"}}
 
     return {
-        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+        # As a client Envoy stops at TLS 1.2 unless told.
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificate_sds_secret_configs": [secret("certificate", CERTIFICATE_FILE)],
         "validation_context_sds_secret_config": secret("authority", AUTHORITY_FILE),
     }
