@@ -17,7 +17,8 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import election, errors, resources
 from sluice.observability import logs
 from sluice.reconcile import lookup as lookup_
-from sluice.reconcile import measure, policies, triggers
+from sluice.reconcile import measure, triggers
+from sluice.reconcile import policies as policies_
 from sluice.reconcile.gateways import reconcile as gateways
 from sluice.reconcile.models import reconcile as models
 from sluice.xds import server
@@ -37,8 +38,8 @@ class Reconcilers:
 
     models: models.ModelReconciler
     gateways: gateways.GatewayReconciler
-    policies: policies.PolicyReconciler
-    gates: policies.GateReconciler
+    policies: policies_.PolicyReconciler
+    gates: policies_.GateReconciler
 
 
 class Controller:
