@@ -104,6 +104,18 @@ def is_sound(home: Path) -> bool:
         return False
 
 
+def all_built() -> bool:
+    """Tell whether every module is in the cache."""
+    return all(is_sound(_entry(module)) for module in MODULES)
+
+
+def remove_build_caches() -> None:
+    """Remove Go's module and compiler caches (6 GB) once all modules are built: what they are for will not come again soon."""
+    if all_built():
+        for name in ("build", "mod"):
+            shutil.rmtree(paths.cache_root() / "go" / name, ignore_errors=True)
+
+
 @functools.cache
 def _toolchain() -> golang.Toolchain:
     mods = [(SOURCES / module.name / "go.mod").read_text() for module in MODULES]

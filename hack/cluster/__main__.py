@@ -1,0 +1,39 @@
+"""`python -m hack.cluster up|down|status|kubeconfig [--name NAME] [--image TAR]…`, on the kind of cluster $CLUSTER names."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hack import apt
+from hack.cluster import driver, errors
+from hack.images import errors as image_errors
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m hack.cluster", description=__doc__)
+    parser.add_argument("command", choices=("up", "down", "status", "kubeconfig"))
+    parser.add_argument("--name", default=driver.DEFAULT_NAME, help="clusters of different names run side by side")
+    parser.add_argument("--image", type=Path, action="append", default=[], help="OCI layout tar to import (up only)")
+    options = parser.parse_args(arguments)
+    try:
+        cluster = driver.choose(options.name)
+        match options.command:
+            case "up":
+                cluster.up(options.image)
+            case "down":
+                cluster.down()
+                print(f"cluster {options.name}: down", flush=True)
+            case "status":
+                print(cluster.status())
+            case _:
+                print(cluster.kubeconfig)
+    except (errors.ClusterError, image_errors.ImageError, apt.AptError) as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
