@@ -101,14 +101,15 @@ def dump(message: snapshot.Message) -> Any:
             for field in unknown_fields.UnknownFieldSet(route.route.retry_policy):
                 assert field.field_number == REFRESH_CLUSTER_ON_RETRY
                 shown["route"]["retry_policy"]["refresh_cluster_on_retry"] = bool(field.data)
-    return _without_program(data)
+    return _normal(data)
 
 
-def _without_program(data: Any) -> Any:
+def _normal(data: Any) -> Any:
     if isinstance(data, dict):
-        return {key: _without_program(value) for key, value in data.items()}
+        # Sorted: protobuf maps have no order of their own.
+        return {key: _normal(value) for key, value in sorted(data.items())}
     if isinstance(data, list):
-        return [_without_program(value) for value in data]
+        return [_normal(value) for value in data]
     return data.replace(api_keys._program(), "<api_keys.lua>") if isinstance(data, str) else data
 
 

@@ -15,7 +15,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import wrappers_pb2
 
 from sluice.xds import errors, protos, routes, snapshot
-from sluice.xds.filters import attempts, chain
+from sluice.xds.filters import attempts, body, chain
 
 NAME: Final = "http"
 _INTERNAL_PREFIXES: Final = ("x-sluice-", "x-envoy-")
@@ -77,7 +77,7 @@ def _reply_mappers() -> Iterator[snapshot.Message]:
     limited = errors.build_body(
         kinds.RATE_LIMIT, "rate_limit_exceeded", "Rate limit reached. Wait as long as Retry-After says."
     )
-    too_large = f"The request is larger than {routes.MAX_BODY_BYTES >> 20} MiB."
+    too_large = f"The request is larger than {body.MAX_BYTES >> 20} MiB."
     yield _mapper(_flags("RL"), limited)
     yield _mapper(_status(413), errors.build_body(kinds.INVALID_REQUEST, "request_too_large", too_large))
     yield _mapper(_status(504), errors.build_body(kinds.SERVER, "timeout", "The model did not answer in time."))
@@ -85,9 +85,9 @@ def _reply_mappers() -> Iterator[snapshot.Message]:
     yield _mapper(_flags("UF", "UH", "UC", "UO", "UR", "LR", "URX", "NC", "UPE"), unavailable)
 
 
-def _mapper(condition: snapshot.Message, body: dict[str, Any]) -> snapshot.Message:
+def _mapper(condition: snapshot.Message, answer: dict[str, Any]) -> snapshot.Message:
     text = substitution_format_string_pb2.SubstitutionFormatString()
-    text.json_format.update(body)
+    text.json_format.update(answer)
     return hcm_pb2.ResponseMapper(filter=condition, body_format_override=text)
 
 

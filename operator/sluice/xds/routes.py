@@ -13,11 +13,9 @@ from google.protobuf import wrappers_pb2
 
 from sluice.routing import ir
 from sluice.xds import errors, protos, snapshot
-from sluice.xds.filters import api_keys, limits, model
+from sluice.xds.filters import api_keys, body, limits, model
 
 NAME: Final = "main"
-MAX_BODY_BYTES: Final = 16 << 20
-"""Of a request: it is kept for retries until the response starts."""
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _RETRY_ON: Final = "5xx,connect-failure,reset,retriable-status-codes"
 _TOO_MANY_REQUESTS: Final = 429
@@ -36,7 +34,7 @@ def build_route_configuration(gateway: ir.Gateway) -> snapshot.Message:
             *(_model_route(route, gateway.limits) for route in gateway.routes),
             *_refusals(),
         ],
-        request_body_buffer_limit=wrappers_pb2.UInt64Value(value=MAX_BODY_BYTES),
+        request_body_buffer_limit=wrappers_pb2.UInt64Value(value=body.MAX_BYTES),
         # Who calls, and from where, is nobody's business behind the gateway.
         request_headers_to_remove=[api_keys.CLIENT_HEADER, model.MODEL_HEADER, "x-envoy-external-address"],
     )
@@ -127,7 +125,7 @@ def _header(name: str, value: str | None = None) -> snapshot.Message:
     return route_components_pb2.HeaderMatcher(name=name, string_match=string_pb2.StringMatcher(exact=value))
 
 
-def _answer(match: snapshot.Message, status: int, body: str, *, name: str = "") -> snapshot.Message:
+def _answer(match: snapshot.Message, status: int, text: str, *, name: str = "") -> snapshot.Message:
     action = base_pb2.HeaderValueOption.HeaderAppendAction.Value("OVERWRITE_IF_EXISTS_OR_ADD")
     content_type = base_pb2.HeaderValueOption(
         header=base_pb2.HeaderValue(key="content-type", value="application/json"), append_action=action
@@ -135,6 +133,6 @@ def _answer(match: snapshot.Message, status: int, body: str, *, name: str = "") 
     return route_components_pb2.Route(
         name=name,
         match=match,
-        direct_response=route_components_pb2.DirectResponseAction(status=status, body=base_pb2.DataSource(inline_string=body)),
+        direct_response=route_components_pb2.DirectResponseAction(status=status, body=base_pb2.DataSource(inline_string=text)),
         response_headers_to_add=[content_type],
     )

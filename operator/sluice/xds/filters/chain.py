@@ -9,13 +9,17 @@ from envoy.config.core.v3 import config_source_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
 from sluice.xds import protos, snapshot
-from sluice.xds.filters import api_keys, attempts, limits, model
+from sluice.xds.filters import api_keys, attempts, body, limits, model
 
 LUA_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua"
 
 
 def _api_keys() -> snapshot.Message:
     return _discovered(api_keys.NAME, LUA_TYPE, default=api_keys.build_closed_config())
+
+
+def _body() -> snapshot.Message:
+    return hcm_pb2.HttpFilter(name=body.NAME, typed_config=body.build_config())
 
 
 def _model() -> snapshot.Message:
@@ -32,6 +36,7 @@ def _router() -> snapshot.Message:
 
 ORDER: Final[tuple[Callable[[], snapshot.Message], ...]] = (
     _api_keys,  # first: a stranger's body is not even read
+    _body,  # before the model is read, or a body above Envoy's own bound would be refused
     _model,  # before limits, which go by the route that the model decides
     _limits,  # last before the router: only what would be sent is counted
     _router,
