@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sluice.api import conditions, durations, gateway
-from sluice.routing import chain, inputs, ir
+from sluice.routing import chain, inputs, ir, reasons
 from sluice.routing.providers import registry
-from sluice.routing.reasons import Reason
 
 Type = conditions.ConditionType
 
@@ -33,14 +32,14 @@ class Backends:
         if backend.model_deployment is not None:
             return self._model(backend.model_deployment, model)
         return chain.Backend(
-            reason=Reason.BACKEND_NOT_FOUND, problem="A backend names nothing: add modelDeployment or provider"
+            reason=reasons.Reason.BACKEND_NOT_FOUND, problem="A backend names nothing: add modelDeployment or provider"
         )
 
     def _provider(self, backend: gateway.ProviderBackend) -> chain.Backend:
         if backend.name not in self.providers:
             known = ", ".join(sorted(self.providers)) or "none"
             return chain.Backend(
-                reason=Reason.BACKEND_NOT_FOUND,
+                reason=reasons.Reason.BACKEND_NOT_FOUND,
                 problem=f"No provider {backend.name!r} in spec.providers (there: {known}): add it or correct the name",
             )
         return chain.Backend((chain.provider_group(registry.cluster_name(backend.name)),))
@@ -50,29 +49,30 @@ class Backends:
         found = self.models.get((namespace, name))
         if found is None:
             return chain.Backend(
-                reason=Reason.BACKEND_NOT_FOUND,
+                reason=reasons.Reason.BACKEND_NOT_FOUND,
                 problem=f"No ModelDeployment {namespace}/{name}: create it or correct the backend's name and namespace",
             )
         if not found.gateway_allowed:
             return chain.Backend(
-                reason=Reason.BACKEND_NOT_ALLOWED,
+                reason=reasons.Reason.BACKEND_NOT_ALLOWED,
                 problem=f"spec.allowedModels does not let namespace {namespace} in: allow it, or remove backend {name}",
             )
         if not found.refers:
             return chain.Backend(
-                reason=Reason.BACKEND_NOT_ALLOWED,
+                reason=reasons.Reason.BACKEND_NOT_ALLOWED,
                 problem=f"ModelDeployment {namespace}/{name} has no gatewayRef to Gateway {self.gateway}: add one",
             )
         if found.served_name != model:
             return chain.Backend(
-                reason=Reason.MODEL_MISMATCH,
+                reason=reasons.Reason.MODEL_MISMATCH,
                 problem=f"ModelDeployment {namespace}/{name} serves {found.served_name!r} and would refuse {model!r}: "
                 f"remove {model!r} from match.models, or serve it under that name",
             )
         groups = chain.build_groups(found.split)
         if not groups:
             return chain.Backend(
-                reason=Reason.NO_REVISION, problem=f"ModelDeployment {namespace}/{name} has no revision that may serve yet"
+                reason=reasons.Reason.NO_REVISION,
+                problem=f"ModelDeployment {namespace}/{name} has no revision that may serve yet",
             )
         return chain.Backend(groups)
 
@@ -105,16 +105,16 @@ def translate_route(
 def _accepted(spec: gateway.Route, taken: Mapping[str, str]) -> conditions.Condition:
     lost = {model: taken[model] for model in spec.match.models if model in taken}
     if not lost:
-        return conditions.make(Type.ACCEPTED, True, Reason.ACCEPTED, "The route is in effect")
+        return conditions.make(Type.ACCEPTED, True, reasons.Reason.ACCEPTED, "The route is in effect")
     told = "; ".join(f"route {spec.name} does not answer for {model!r}: route {other} does" for model, other in lost.items())
     return conditions.make(
-        Type.ACCEPTED, False, Reason.CONFLICT, f"{told[0].upper()}{told[1:]}. Name each model in one route only"
+        Type.ACCEPTED, False, reasons.Reason.CONFLICT, f"{told[0].upper()}{told[1:]}. Name each model in one route only"
     )
 
 
 def _resolved(problems: Mapping[str, str]) -> conditions.Condition:
     if not problems:
-        return conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All backends exist and may be used")
+        return conditions.make(Type.RESOLVED_REFS, True, reasons.Reason.RESOLVED, "All backends exist and may be used")
     return conditions.make(Type.RESOLVED_REFS, False, next(iter(problems.values())), "; ".join(problems))
 
 

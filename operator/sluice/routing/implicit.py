@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from sluice.api import conditions, durations, gateway
-from sluice.routing import chain, inputs, ir
-from sluice.routing.reasons import Reason
+from sluice.routing import chain, inputs, ir, reasons
 
 Type = conditions.ConditionType
 
@@ -39,7 +38,7 @@ def translate_models(
     for model in sort_claims(models):
         name, served = route_name(model.namespace, model.name), model.served_name
         if not model.gateway_allowed:
-            yield None, _status(name, (), False, Reason.NOT_ALLOWED, _not_allowed(model, gateway_name))
+            yield None, _status(name, (), False, reasons.Reason.NOT_ALLOWED, _not_allowed(model, gateway_name))
         elif served in explicit:
             included = (model.namespace, model.name) in chained[explicit[served]]
             yield None, _explicit(name, served, explicit[served], gateway_name, included=included)
@@ -48,10 +47,13 @@ def translate_models(
                 f"ModelDeployments {name} and {winners[served]} both serve {served!r} through Gateway {gateway_name}, and "
                 f"{winners[served]} is older: change spec.template.model.servedName of one of them, or remove its gatewayRef"
             )
-            yield None, _status(name, (), False, Reason.CONFLICT, message)
+            yield None, _status(name, (), False, reasons.Reason.CONFLICT, message)
         else:
             winners[served] = name
-            yield _route(model), _status(name, (served,), True, Reason.ACCEPTED, "The model is routed by its name", model)
+            yield (
+                _route(model),
+                _status(name, (served,), True, reasons.Reason.ACCEPTED, "The model is routed by its name", model),
+            )
 
 
 def _route(model: inputs.ModelInput) -> ir.Route:
@@ -72,22 +74,27 @@ def _not_allowed(model: inputs.ModelInput, gateway_name: str) -> str:
 
 def _explicit(name: str, served: str, route: str, gateway_name: str, *, included: bool) -> gateway.RouteStatus:
     if included:
-        return _status(name, (), True, Reason.ACCEPTED, f"Route {route} of Gateway {gateway_name} routes {served!r}")
+        return _status(name, (), True, reasons.Reason.ACCEPTED, f"Route {route} of Gateway {gateway_name} routes {served!r}")
     message = (
         f"Route {route} of Gateway {gateway_name} answers for {served!r} without this ModelDeployment, and wins: "
         f"add {name} to that route's chain, or remove {served!r} from its match.models"
     )
-    return _status(name, (), False, Reason.OVERRIDDEN, message)
+    return _status(name, (), False, reasons.Reason.OVERRIDDEN, message)
 
 
 def _status(
-    name: str, models: tuple[str, ...], accepted: bool, reason: Reason, message: str, model: inputs.ModelInput | None = None
+    name: str,
+    models: tuple[str, ...],
+    accepted: bool,
+    reason: reasons.Reason,
+    message: str,
+    model: inputs.ModelInput | None = None,
 ) -> gateway.RouteStatus:
     found = [conditions.make(Type.ACCEPTED, accepted, reason, message)]
     if model is not None and not chain.build_groups(model.split):
         found.append(
-            conditions.make(Type.RESOLVED_REFS, False, Reason.NO_REVISION, f"{name} has no revision that may serve yet")
+            conditions.make(Type.RESOLVED_REFS, False, reasons.Reason.NO_REVISION, f"{name} has no revision that may serve yet")
         )
     elif accepted:
-        found.append(conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All backends exist and may be used"))
+        found.append(conditions.make(Type.RESOLVED_REFS, True, reasons.Reason.RESOLVED, "All backends exist and may be used"))
     return gateway.RouteStatus(name=name, models=models, conditions=tuple(found))

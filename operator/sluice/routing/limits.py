@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sluice.api import conditions, durations, ratelimitpolicy
-from sluice.routing import ir
-from sluice.routing.reasons import Reason
+from sluice.routing import ir, reasons
 
 Type = conditions.ConditionType
 
@@ -75,14 +74,14 @@ def translate_policy(policy: ratelimitpolicy.RateLimitPolicy, known: Known) -> P
     crowded = [message for spec in policy.spec.limits if (message := _too_many_keys(spec, known))]
     idle = [message for spec in policy.spec.limits for message in _matches_nothing(spec, known)]
     accepted = (
-        conditions.make(Type.ACCEPTED, False, Reason.TOO_MANY_KEYS, "; ".join(crowded))
+        conditions.make(Type.ACCEPTED, False, reasons.Reason.TOO_MANY_KEYS, "; ".join(crowded))
         if crowded
-        else conditions.make(Type.ACCEPTED, True, Reason.ACCEPTED, "The limits are in effect")
+        else conditions.make(Type.ACCEPTED, True, reasons.Reason.ACCEPTED, "The limits are in effect")
     )
     resolved = (
-        conditions.make(Type.RESOLVED_REFS, False, Reason.MATCHES_NOTHING, "; ".join(idle))
+        conditions.make(Type.RESOLVED_REFS, False, reasons.Reason.MATCHES_NOTHING, "; ".join(idle))
         if idle
-        else conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All models and clients exist")
+        else conditions.make(Type.RESOLVED_REFS, True, reasons.Reason.RESOLVED, "All models and clients exist")
     )
     return PolicyStatus(policy.metadata.namespace, policy.metadata.name, (accepted, resolved))
 
