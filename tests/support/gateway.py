@@ -76,11 +76,10 @@ class Gateway:
         self._ads = server
         self._session: aiohttp.ClientSession | None = None
 
-    async def publish(self, given: inputs.GatewayInputs) -> None:
-        """Makes Envoy run this, and returns once it does."""
-        await self._ads.publish(
-            on_loopback(xds_translate.build_resources(translate.translate(given).ir), self.port, self.credentials)
-        )
+    async def publish(self, given: inputs.GatewayInputs, *, without: str = "") -> None:
+        """Makes Envoy run this, and returns once it does. Resources of the type `without` are withheld."""
+        made = on_loopback(xds_translate.build_resources(translate.translate(given).ir), self.port, self.credentials)
+        await self._ads.publish({type_url: resources for type_url, resources in made.items() if type_url != without})
 
     async def open(self) -> None:
         """Opens the clients' connections."""
