@@ -78,7 +78,7 @@ def _reply_mappers() -> Iterator[snapshot.Message]:
         kinds.RATE_LIMIT, "rate_limit_exceeded", "Rate limit reached. Wait as long as Retry-After says."
     )
     too_large = f"The request is larger than {body.MAX_BYTES >> 20} MiB."
-    yield _mapper(_flags("RL"), limited)
+    yield _mapper(_status(429), limited)
     yield _mapper(_status(413), errors.build_body(kinds.INVALID_REQUEST, "request_too_large", too_large))
     yield _mapper(_status(504), errors.build_body(kinds.SERVER, "timeout", "The model did not answer in time."))
     unavailable = errors.build_body(kinds.SERVER, "backend_unavailable", "No backend of the model answered. Try again.")
