@@ -17,6 +17,7 @@ from hack.images import cache, errors, rootfs
 BOOTSTRAP = paths.REPOSITORY / "hack" / "bootstrap"
 GLIBC = "2_36"
 """Of the images' Debian."""
+EXPORT = ("export", "--quiet", "--frozen", "--no-default-groups", "--no-emit-project", "--format", "requirements-txt")
 
 
 def version() -> str:
@@ -57,7 +58,7 @@ def install(target: Path, requirements: Path) -> None:
 
 def export_runtime_requirements() -> str:
     """Return the operator's locked runtime dependencies with hashes, in the form of a requirements file."""
-    return _uv("export", "--quiet", "--frozen", "--no-default-groups", "--no-emit-project", "--format", "requirements-txt")
+    return _uv(*EXPORT)
 
 
 def _uv(*arguments: str) -> str:

@@ -16,6 +16,8 @@ from hack.images import cache, errors, rootfs, sandbox, uv
 from hack.vllm import stubs
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+FORMAT = "1"
+"""Raise it when `_install` makes something else from the same pins: an installation of the old form is not used then."""
 HOST_PACKAGES = ("binutils",)
 DISK_BYTES = 5 << 30
 """What an installation needs while it is made, with the layer and the image that follow."""
@@ -28,7 +30,8 @@ WITHOUT_BYTECODE = r"/tests?/|/transformers/models/(?!auto/|llama/|__init__)"
 SITE_PACKAGES = f"/usr/local/lib/python{rootfs.PYTHON}/dist-packages"
 """Where the image and sandboxes have the installation: Debian's Python looks there without being told."""
 VERIFICATION = (
-    "import torch, vllm; from vllm.platforms import current_platform; "
+    "import torch, vllm, vllm.entrypoints.openai.api_server, vllm.v1.worker.cpu_worker; "
+    "from vllm.platforms import current_platform; "
     "assert not torch.cuda.is_available() and current_platform.is_cpu(), 'the stand-ins for CUDA do not work'; "
     "print(float(torch.ones(3) @ torch.ones(3)), vllm.__version__)"
 )
@@ -69,9 +72,9 @@ def decide_supported(system: str, machine: str, cpuinfo: str) -> str | None:
 
 
 def key() -> str:
-    """Return the name of the installation in the cache: it changes with the pins and with how they are installed."""
-    parts = [REQUIREMENTS, Path(__file__), Path(stubs.__file__)]
-    return f"vllm-{version()}-{cache.files_key(parts, REQUIREMENTS.parent)}"
+    """Return the name of the installation in the cache: it changes with the pins and the stand-ins."""
+    parts = cache.files_key([REQUIREMENTS, Path(stubs.__file__)], REQUIREMENTS.parent)
+    return f"vllm-{version()}-{cache.content_key(FORMAT, parts)}"
 
 
 def ensure() -> Path:
