@@ -12,12 +12,12 @@ from typing import Any, Final, TextIO
 import structlog
 
 _QUIET: Final = {
-    # kopf logs each watched object's event at INFO, and each retried request at ERROR: the supervisor reports outages.
-    "kopf": logging.WARNING,
-    "kopf.objects": logging.ERROR,
+    # kopf logs each retried request of an outage as an error; the supervisor in `watches` reports its end once.
+    "kopf": logging.CRITICAL,
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
 }
+"""Libraries that say too much unless we debug."""
 
 
 def configure(level: str = "INFO", *, stream: TextIO | None = None) -> None:
@@ -50,7 +50,7 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(number)
     for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(number, least))
+        logging.getLogger(name).setLevel(number if number <= logging.DEBUG else max(number, least))
     logging.captureWarnings(capture=True)
 
 
