@@ -16,6 +16,7 @@ from sluice.xds import protos, snapshot
 from sluice.xds.filters import attempts, credentials
 
 PLACEHOLDER_PATH: Final = "/nonexistent/sluice-placeholder.sock"
+_REFUSING_PORT: Final = 1
 CONNECT_TIMEOUT_MS: Final = 1000
 """A pod whose node is gone answers nothing: the shield waits this long before it tries the next group."""
 REVISION_IDLE_MS: Final = 3000
@@ -50,7 +51,7 @@ def build_endpoints(cluster: ir.RevisionCluster) -> snapshot.Message:
 
     An empty cluster would answer 503 with no retry, and so pass by the next group.
     """
-    hosts = [_endpoint(endpoint) for endpoint in cluster.endpoints] or [_placeholder()]
+    hosts = [_endpoint(endpoint) for endpoint in cluster.endpoints] or [_placeholder(_refusing_pipe())]
     return endpoint_pb2.ClusterLoadAssignment(
         cluster_name=cluster.name, endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=hosts)]
     )
@@ -95,17 +96,24 @@ def _endpoint(endpoint: inputs.Endpoint) -> snapshot.Message:
     return endpoint_components_pb2.LbEndpoint(endpoint=_host(endpoint.address, endpoint.port))
 
 
-def _placeholder() -> snapshot.Message:
+def _placeholder(endpoint: snapshot.Message) -> snapshot.Message:
     metadata = base_pb2.Metadata()
     metadata.filter_metadata[attempts.PLACEHOLDER_NAMESPACE].update({attempts.PLACEHOLDER_KEY: "yes"})
-    pipe = address_pb2.Address(pipe=address_pb2.Pipe(path=PLACEHOLDER_PATH))
-    return endpoint_components_pb2.LbEndpoint(endpoint=endpoint_components_pb2.Endpoint(address=pipe), metadata=metadata)
+    return endpoint_components_pb2.LbEndpoint(endpoint=endpoint, metadata=metadata)
+
+
+def _refusing_pipe() -> snapshot.Message:
+    return endpoint_components_pb2.Endpoint(address=address_pb2.Address(pipe=address_pb2.Pipe(path=PLACEHOLDER_PATH)))
 
 
 def _provider_endpoints(cluster: ir.ProviderCluster) -> snapshot.Message:
+    """The provider's name, and behind it what refuses while the name has no address (DNS clusters take no pipe)."""
     host = endpoint_components_pb2.LbEndpoint(endpoint=_host(cluster.host, cluster.port))
+    refusing = _placeholder(_host("127.0.0.1", _REFUSING_PORT))
+    places = endpoint_components_pb2.LocalityLbEndpoints
     return endpoint_pb2.ClusterLoadAssignment(
-        cluster_name=cluster.name, endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=[host])]
+        cluster_name=cluster.name,
+        endpoints=[places(lb_endpoints=[host]), places(lb_endpoints=[refusing], priority=1)],
     )
 
 
