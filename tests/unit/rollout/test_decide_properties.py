@@ -17,15 +17,18 @@ class Rollouts(stateful.RuleBasedStateMachine):
     """Each rule is something that happens; the world itself asserts what must hold at every action."""
 
     @stateful.initialize(
-        split=st.sampled_from([model.Split.CONNECTED, model.Split.CONNECTED, model.Split.NONE]), serves=st.booleans()
+        split=st.sampled_from([model.Split.CONNECTED, model.Split.CONNECTED, model.Split.NONE]),
+        name=st.sampled_from(["a", "b", "b", "b", "c", "d", "e"]),
+        rounds=st.integers(0, 24),
     )
-    def begin(self, split: model.Split, serves: bool) -> None:
-        """A world without, or with, a revision that serves."""
+    def begin(self, split: model.Split, name: str, rounds: int) -> None:
+        """A world with nothing, or with a revision that serves and perhaps one somewhere in its rollout."""
         self.world = world_.World(split=split)
         self.gateway = split
-        self.world.apply_spec("a")
-        if serves:
-            self.world.run(12)
+        self.world.apply_spec("a", NAMES["a"])
+        self.world.run(12 if name != "a" else 0)
+        self.world.apply_spec(name, NAMES[name])
+        self.world.run(rounds)
 
     @stateful.rule(name=st.sampled_from(sorted(NAMES)))
     def change_spec(self, name: str) -> None:
@@ -38,7 +41,7 @@ class Rollouts(stateful.RuleBasedStateMachine):
         for _ in range(times):
             self.world.reconcile()
 
-    @stateful.rule(rounds=st.integers(1, 12))
+    @stateful.rule(rounds=st.integers(1, 6))
     def go_on(self, rounds: int) -> None:
         """Nothing goes wrong for a while."""
         self.world.run(rounds)
@@ -58,11 +61,14 @@ class Rollouts(stateful.RuleBasedStateMachine):
         """Pods become ready."""
         self.world.pods_move()
 
-    @stateful.rule(left=st.integers(0, world_.DESIRED - 1), data=st.data())
-    def lose_pods(self, left: int, data: st.DataObject) -> None:
+    @stateful.rule(left=st.integers(0, world_.DESIRED - 1), stable=st.booleans())
+    def lose_pods(self, left: int, stable: bool) -> None:
         """A node goes, or the cluster is full."""
-        name = data.draw(st.sampled_from(sorted(self.world.revisions)))
+        serving = model.stable_revision(self.world.known())
+        name = serving.hash if stable and serving is not None else self.world.wanted
+        assert name is not None
         self.world.lose_pods(name, left)
+        self.world.reconcile()
 
     @stateful.rule()
     def heal(self) -> None:
@@ -101,11 +107,13 @@ class Rollouts(stateful.RuleBasedStateMachine):
     def api(self, up: bool) -> None:
         """The API server stops or is back."""
         self.world.api_up = up
+        self.world.run(1)
 
     @stateful.rule(works=st.booleans())
     def source(self, works: bool) -> None:
         """The counters cannot be read, or can again."""
         self.world.source_ok = works
+        self.world.reconcile()
 
     @stateful.rule(there=st.booleans())
     def gateway_comes_and_goes(self, there: bool) -> None:
@@ -145,5 +153,5 @@ class Rollouts(stateful.RuleBasedStateMachine):
         assert world_.Label.CANDIDATE not in labels
 
 
-Rollouts.TestCase.settings = hypothesis.settings(max_examples=150, stateful_step_count=40, deadline=None)
+Rollouts.TestCase.settings = hypothesis.settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestRollouts = Rollouts.TestCase

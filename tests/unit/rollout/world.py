@@ -272,12 +272,21 @@ class World:
             assert known is not None
             assert known.ready > 0, "traffic goes to pods that can answer"
         assert {decision.traffic.stable, decision.traffic.canary} - {None} <= decision.keep, "who has traffic keeps its pods"
+        self.check_entered(inputs, decision)
         assert decision.state is None or decision.state.phase is not modeldeployment.Phase.IDLE
         assert model.from_status(model.to_status(decision.state)) == decision.state, "the state survives the status"
         if not self.api_up:
             assert not decision.labels
             assert decision.traffic.weight <= (self.target.weight if self.target is not None else 0), "protect only lowers"
         return inputs, decision
+
+    def check_entered(self, inputs: model.Input, decision: model.Decision) -> None:
+        """A step with weight is entered only when every proxy has its weight."""
+        before = model.newest_state(inputs.state, inputs.sent, inputs.last_epoch)
+        if decision.state is None or decision.state.step_entered_at in (None, before.step_entered_at if before else None):
+            return
+        if decision.state.weight and self.split is model.Split.CONNECTED:
+            assert min(self.acks) == decision.state.epoch, "a step is entered when every proxy has its weight"
 
     def reconcile(self) -> None:
         """Gather, decide, apply in the order that the decision says; a crash may come between any two actions."""
@@ -379,6 +388,10 @@ class World:
         self.step()
         for name, known in self.revisions.items():
             if name in decision.keep:
+                others = [
+                    other for other, each in self.revisions.items() if (each.deployed or each.terminating) and other != name
+                ]
+                assert known.deployed or len(others) <= 1, f"{name} warms while pods of {others} are there"
                 known.deployed = True
             elif known.deployed:
                 sending = {hop for proxy in self.proxies if proxy is not None for hop in (proxy.stable, proxy.canary)}
