@@ -20,6 +20,7 @@ class LeaseSettings(pydantic.BaseModel):
     duration: Annotated[float, pydantic.Field(gt=0)] = 9.0
     renew_deadline: Annotated[float, pydantic.Field(gt=0)] = 6.0
     retry: Annotated[float, pydantic.Field(gt=0)] = 2.0
+    request_timeout: Annotated[float, pydantic.Field(gt=0)] = 1.5
     protect_only_limit: Annotated[float, pydantic.Field(gt=0)] = 600.0
 
     @pydantic.model_validator(mode="after")

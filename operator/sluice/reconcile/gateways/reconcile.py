@@ -55,7 +55,7 @@ class GatewayReconciler:
         await self._apply_certificate(owner)
         await self.applier.apply_all(self._objects(owner))
         new = status.build_status(self._view(owner, programmed), now=rollout.time_text(self.clock.now())[:-5] + "Z")
-        metrics.set_streams(key.namespace, key.name, new.proxies.connected)
+        metrics.set_gateway(key.namespace, key.name, connected=new.proxies.connected, rejected=new.proxies.rejected)
         if new != owner.status:
             written = await self.client.apply_status(
                 resources.GATEWAYS,

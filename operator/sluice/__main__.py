@@ -1,0 +1,244 @@
+"""`sluice <command>`: wiring only. Each command builds its parts and runs them until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
+
+import sluice.evalrunner.command
+from sluice import settings as settings_
+from sluice import watches
+from sluice.engine import clock as clock_
+from sluice.kube import cache as kube_cache
+from sluice.kube import client as kube_client
+from sluice.kube import connection, election, errors, lease
+from sluice.kube import events as kube_events
+from sluice.observability import http, logs, metrics
+from sluice.pki import authority, identity
+from sluice.reconcile import controller, evidence, measure, objects, policies, programmer, traffic, trust
+from sluice.reconcile import lookup as lookup_
+from sluice.reconcile.gateways import reconcile as gateways
+from sluice.reconcile.models import evals, gather
+from sluice.reconcile.models import reconcile as models
+from sluice.sources import envoy
+from sluice.xds import server
+
+_log = logs.get("sluice")
+
+TRUST_PERIOD: Final = 600.0
+"""Seconds between looks at the CA and at this replica's own certificate."""
+RETRY_SECONDS: Final = 2.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point of the image. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="sluice", description="Runs self-hosted LLMs on Kubernetes.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("operator", help="run one replica of the operator; settings come from SLUICE_… variables")
+    commands.add_parser("eval", help="run one eval; what an eval's Job does", add_help=False)
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "eval":
+        return sluice.evalrunner.command.main(rest)
+    try:
+        settings = settings_.from_environment(os.environ)
+        logs.configure(settings.log_level)
+        return asyncio.run(run_operator(settings))
+    except (ValueError, connection.NotConfigured) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+async def run_operator(settings: settings_.Settings) -> int:
+    """One replica, until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    kubeconfig = pathlib.Path(settings.kubeconfig) if settings.kubeconfig else None
+    async with await kube_client.Client.connect(kubeconfig, operator_namespace=settings.namespace) as client:
+        replica = Replica(settings, client)
+        await replica.run(stopping)
+    return 0
+
+
+class Replica:
+    """The parts of one replica of the operator."""
+
+    def __init__(self, settings: settings_.Settings, client: kube_client.Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.clock = clock_.SystemClock()
+        self.cache = kube_cache.Cache()
+        self.lookup = lookup_.Lookup(self.cache)
+        self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
+        self.trust = trust.Trust(client, settings.namespace, self.clock)
+        self.recorder = kube_events.Recorder(client, settings.pod_name)
+        self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
+        self.elector = lease.Elector(
+            lease.KubeLeases(client, settings.namespace, timeout=settings.lease.request_timeout),
+            settings.pod_name,
+            time=self.clock,
+            timing=election.Timing(
+                duration=settings.lease.duration,
+                renew_deadline=settings.lease.renew_deadline,
+                retry=settings.lease.retry,
+                request_timeout=settings.lease.request_timeout,
+                protect=settings.lease.protect_only_limit,
+            ),
+            on_change=self.roles.put_nowait,
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Starts everything in order, follows the role, and stops everything in order."""
+        web = http.Server(not_ready=self._not_ready)
+        await web.start(self.settings.listen_address, self.settings.http_port)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(web.stop)
+            stack.push_async_callback(self._cancel, asyncio.create_task(self.watches.run(), name="watches"))
+            if not await self._until(stopping, self._prepare()):
+                return
+            ads, control = self._build()
+            await ads.start(f"{self.settings.listen_address}:{self.settings.xds_port}")
+            stack.push_async_callback(ads.stop)
+            stack.push_async_callback(self._cancel, asyncio.create_task(self._keep_trust(ads), name="trust"))
+            stack.push_async_callback(self._cancel, asyncio.create_task(self.recorder.run(), name="events"))
+            elector = asyncio.create_task(self.elector.run(), name="elector")
+            follow = asyncio.create_task(self._follow(control), name="roles")
+            _log.info("started", identity=self.settings.pod_name, namespace=self.settings.namespace)
+            await self._until(stopping, asyncio.gather(elector, follow))
+            # Work ends before the Lease is given away, so that there is never a second writer.
+            await self._cancel(follow)
+            await control.step_down()
+            await self.elector.stop()
+            await self._cancel(elector)
+            _log.info("stopped", identity=self.settings.pod_name)
+
+    def _not_ready(self) -> str | None:
+        """Why this replica is not ready; a replica that does not lead is ready once its cache is complete."""
+        missing = self.watches.missing
+        return f"waits for the first list of {', '.join(missing)}" if missing else None
+
+    async def _prepare(self) -> None:
+        """Waits for the API server, the CA and a complete cache: before that this replica can't lead."""
+        while True:
+            try:
+                await self.trust.load()
+                break
+            except errors.ApiError as error:
+                _log.warning("CA not read yet", cause=str(error))
+                await self.clock.sleep(RETRY_SECONDS)
+        while self.watches.missing:
+            await self.clock.sleep(0.05)
+
+    def _build(self) -> tuple[server.AdsServer, controller.Controller]:
+        settings, leaf = self.settings, self.trust.operator_leaf(self.settings.xds_address)
+        ads = server.AdsServer(
+            _tls(leaf),
+            identify=identity.gateway_of,
+            on_change=lambda owner: control.proxies_changed(owner),  # noqa: PLW0108 - it does not exist yet
+            proxy_gone_after=settings.proxy_gone_after,
+        )
+        table, book = traffic.TrafficTable(), evidence.Book()
+        applier = objects.Applier(self.client, self.cache)
+        program = programmer.Programmer(self.cache, self.lookup, table, ads)
+        model_reconciler = models.ModelReconciler(
+            client=self.client,
+            gatherer=gather.Gatherer(self.cache, self.lookup, self.client, settings.defaults),
+            applier=applier,
+            table=table,
+            programmer=program,
+            book=book,
+            evals=evals.Evals(self.cache, settings.operator_image),
+            recorder=self.recorder,
+            clock=self.clock,
+            crash_after_decrease=settings.crash_after_decrease,
+        )
+        gateway_reconciler = gateways.GatewayReconciler(
+            client=self.client,
+            cache=self.cache,
+            lookup=self.lookup,
+            applier=applier,
+            programmer=program,
+            ads=ads,
+            trust=self.trust,
+            clock=self.clock,
+            image=settings.envoy_image,
+            xds_host=settings.xds_address,
+            xds_port=settings.xds_port,
+        )
+        control = controller.Controller(
+            cache=self.cache,
+            lookup=self.lookup,
+            reconcilers=controller.Reconcilers(
+                models=model_reconciler,
+                gateways=gateway_reconciler,
+                policies=policies.PolicyReconciler(self.client, self.lookup, program, ads, self.clock),
+                gates=policies.GateReconciler(self.client, self.lookup, self.clock),
+            ),
+            ads=ads,
+            workers=settings.workers,
+            observer=metrics.QueueObserver(),
+        )
+        control.measurer = measure.Measurer(
+            cache=self.cache,
+            lookup=self.lookup,
+            table=table,
+            reader=envoy.Reader(lambda: self.trust.operator_leaf(settings.xds_address), port=settings.stats_port),
+            clock=self.clock,
+            interval=settings.scrape_interval,
+            family_of=model_reconciler.family_of,
+            on_verdict=control.verdict_changed,
+        )
+        return ads, control
+
+    async def _follow(self, control: controller.Controller) -> None:
+        """Does what each new role asks for, one after the other."""
+        while True:
+            role = await self.roles.get()
+            metrics.set_leader(leads=role is election.Role.LEADER)
+            await control.assume(role)
+
+    async def _keep_trust(self, ads: server.AdsServer) -> None:
+        """Turns the CA over in time (as leader), and this replica's own certificate with it."""
+        while True:
+            await self.clock.sleep(TRUST_PERIOD)
+            try:
+                if self.elector.role is election.Role.LEADER:
+                    await self.trust.advance()
+                else:
+                    await self.trust.load()
+                ads.set_tls(_tls(self.trust.operator_leaf(self.settings.xds_address)))
+            except (errors.ApiError, authority.PkiError) as error:
+                _log.error("certificates not looked after", cause=str(error))
+
+    @staticmethod
+    async def _until(stopping: asyncio.Event, work: Awaitable[Any]) -> bool:
+        """Waits for the work or the signal to stop, whichever comes first. Returns whether the work ended."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.create_task(stopping.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            return False
+        task.result()
+        return True
+
+    @staticmethod
+    async def _cancel(task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _tls(leaf: authority.Leaf) -> server.Tls:
+    return server.Tls(leaf.certificate, leaf.key, leaf.bundle)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
