@@ -116,13 +116,14 @@ class Book:
         canary = naming.revision_cluster(model.namespace, model.name, revision)
         compared = naming.revision_cluster(model.namespace, model.name, stable) if stable else None
         data = _load(persisted)
+        counters = _counters((canary, *([compared] if compared else [])), data)
         family = Family(
             revision=revision,
             canary=canary,
             stable=compared,
             metrics={},
-            counters=envoy.Accumulator.from_json(data["counters"]) if "counters" in data else envoy.Accumulator(),
-            resumed="counters" in data,
+            counters=counters,
+            resumed=bool(counters.totals),
         )
         for frozen in metric_plans(plan):
             family.metrics[frozen.gate, frozen.metric] = _resume(frozen, data)
@@ -144,6 +145,13 @@ def _load(persisted: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _counters(revisions: tuple[str, ...], data: Mapping[str, Any]) -> envoy.Accumulator:
+    try:
+        return envoy.Accumulator.from_json(revisions, data["counters"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return envoy.Accumulator(frozenset(revisions))
 
 
 def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:
