@@ -121,8 +121,8 @@ def resources(
     return gateway.on_loopback(xds_translate.build_resources(translate.translate(given).ir), port, directory)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Waits for something that no event tells of."""
+async def until(condition: Callable[[], bool], seconds: float = 12) -> None:
+    """Waits for something that no event tells of. Less than the 15 s after which Envoy gives up waiting for resources."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
@@ -177,7 +177,7 @@ async def ask(session: aiohttp.ClientSession, port: int) -> tuple[int, str]:
         return 0, repr(error)
 
 
-async def until_dump(proxy: envoy.Envoy, condition: Callable[[str], bool], seconds: float = 20) -> None:
+async def until_dump(proxy: envoy.Envoy, condition: Callable[[str], bool], seconds: float = 12) -> None:
     """Waits for something in Envoy's configuration."""
     async with asyncio.timeout(seconds):
         while not condition(await proxy.get("/config_dump")):

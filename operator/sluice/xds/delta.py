@@ -4,9 +4,15 @@ One `Session` is one stream. Requests and snapshots go in, at most one response 
 always the difference to the latest snapshot: a slow proxy skips states, it never queues them. gRPC, protobuf and time
 stay out (`server.py`, `stream.py`).
 
-Order: a type is sent once every earlier one in `order.ADD` is settled, that is acknowledged or refused, and the
-endpoints of every cluster that the proxy holds are asked for. Removals wait until all of that is done. Types that are
-subscribed to by name lose resources by not being referred to any more, so only wildcard types need removals.
+Order: make before break. Clusters and their endpoints go out first. What names a cluster that the proxy does not have yet
+(with endpoints) waits for it; what names only clusters it has does not wait, even while others are under way, so that a
+weight leaves a bad canary at once. Removals wait until everything else is done. Types that are subscribed to by name
+lose resources by not being referred to any more, so only wildcard types need removals.
+
+Envoy acknowledges a cluster once it is warm, that is after its endpoints have arrived; and for a changed cluster it does
+not ask for endpoints that it has. So endpoints never wait for the acknowledgement of their cluster, and are sent again
+behind each cluster that is sent. A cluster that needs no endpoints from us may warm for long (a name that does not
+resolve): after `PATIENCE` what names it goes out without it.
 
 A response that the proxy refuses says nothing of which resource was wrong, and others of it may have been applied: they
 are sent again one by one. A resource refused alone is not sent again until its content changes; the proxy keeps the last
@@ -23,8 +29,15 @@ from sluice.xds import order, snapshot
 
 WILDCARD: Final = "*"
 WILDCARD_TYPES: Final = (snapshot.CLUSTER, snapshot.LISTENER)
+PATIENCE: Final = 1.0
+"""Seconds that others wait for a cluster whose endpoints do not come from us."""
 _UNKNOWN: Final = ""
 """Version of a resource of which the proxy may hold any state."""
+
+
+_NEVER_WAIT: Final = (snapshot.SECRET, snapshot.CLUSTER, snapshot.ENDPOINTS)
+_BEFORE_ROUTES: Final = (snapshot.EXTENSION, snapshot.LISTENER)
+"""Acknowledged at once, and the routes may rely on them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,6 +104,8 @@ class _Type:
     held: dict[str, str] = dataclasses.field(default_factory=dict)
     """Name -> version the proxy acknowledged, or `_UNKNOWN`."""
     under_way: Response | None = None
+    again: set[str] = dataclasses.field(default_factory=set)
+    """Names to be sent whatever the proxy holds."""
     alone: set[str] = dataclasses.field(default_factory=set)
     """Names to be sent one by one, because they were refused together."""
     refused: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
@@ -108,7 +123,9 @@ class _Type:
         return {
             name: entry
             for name, entry in entries.items()
-            if self.held.get(name) != entry.version and self.wants(name) and self.refused.get(name, (None,))[0] != entry.version
+            if (self.held.get(name) != entry.version or name in self.again)
+            and self.wants(name)
+            and (name not in self.refused or self.refused[name][0] != entry.version)
         }
 
 
@@ -120,6 +137,10 @@ class Session:
         self._snapshot: Snapshot | None = None
         self._nonce = 0
         self._acknowledged = 0
+        self._leftover: dict[str, Entry] = {}
+        """Endpoints that no longer exist, but that a cluster which was sent before still waits for."""
+        self._waiting_since: float | None = None
+        """Since when something waits for a cluster that needs no endpoints from us."""
 
     @property
     def acknowledged(self) -> int:
@@ -152,6 +173,12 @@ class Session:
 
     def update(self, latest: Snapshot) -> None:
         """The gateway has a new state. Unlike no snapshot at all, an empty one takes everything away."""
+        endpoints = self._types.get(snapshot.ENDPOINTS)
+        if self._snapshot is not None and endpoints is not None:
+            known = {**self._leftover, **self._snapshot.of(snapshot.ENDPOINTS)}
+            self._leftover = {
+                name: known[name] for name in endpoints.again & known.keys() - latest.of(snapshot.ENDPOINTS).keys()
+            }
         self._snapshot = latest
         self._settle()
 
@@ -166,31 +193,71 @@ class Session:
             self._confirm(request, state)
         self._settle()
 
-    def next_response(self) -> Response | None:
-        """The next thing to send, taken as sent; None: nothing until the next request or snapshot."""
+    def next_response(self, now: float) -> Response | None:
+        """The next thing to send, taken as sent. None: nothing until the next request or snapshot, or until `look_again`."""
         if self._snapshot is None:
             return None
+        missing, slow = self._missing()
+        if not slow:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since >= PATIENCE:
+            slow = set()
         for type_url in (*order.ADD, *(other for other in self._types if other not in order.ADD)):
-            if (response := self._addition(type_url)) is not None:
+            names = missing | slow if type_url not in _NEVER_WAIT else set()
+            if (response := self._addition(type_url, names)) is not None:
                 return response
-            if not self._settled(type_url):
+            if type_url in _BEFORE_ROUTES and type_url in self._types and self._types[type_url].under_way is not None:
                 return None
+        return self._next_removal()
+
+    @property
+    def look_again(self) -> float | None:
+        """When `next_response` may have more to say even if nothing happens; a time like those it was given."""
+        return self._waiting_since + PATIENCE if self._waiting_since is not None else None
+
+    def _missing(self) -> tuple[set[str], set[str]]:
+        """Clusters that the proxy is to have and has in no version: those with endpoints from us, and the others."""
+        assert self._snapshot is not None
+        clusters, endpoints = self._types.get(snapshot.CLUSTER, _Type()), self._types.get(snapshot.ENDPOINTS, _Type())
+        existing = self._snapshot.of(snapshot.ENDPOINTS)
+        ours: set[str] = set()
+        others: set[str] = set()
+        for cluster in self._snapshot.of(snapshot.CLUSTER):
+            name = self._snapshot.endpoints.get(cluster)
+            if cluster in clusters.refused:
+                continue
+            if clusters.held.get(cluster, _UNKNOWN) == _UNKNOWN:
+                (others if name is None else ours).add(cluster)
+            elif name in existing and name not in endpoints.held:
+                ours.add(cluster)
+        return ours, others
+
+    def _entries(self, type_url: str) -> Mapping[str, Entry]:
+        """What may be sent of a type."""
+        assert self._snapshot is not None
+        current = self._snapshot.of(type_url)
+        return {**self._leftover, **current} if type_url == snapshot.ENDPOINTS and self._leftover else current
+
+    def _next_removal(self) -> Response | None:
+        assert self._snapshot is not None
         if self.rejections:
             return None  # what the proxy kept instead may still refer to what would be removed
+        if any(state.under_way or state.due(self._snapshot.of(type_url)) for type_url, state in self._types.items()):
+            return None
         for type_url in order.REMOVE:
             if type_url in WILDCARD_TYPES and (response := self._removal(type_url)) is not None:
                 return response
-            if type_url in self._types and self._types[type_url].under_way is not None:
-                return None
         return None
 
     def _first(self, request: Request) -> _Type:
         state = _Type(wildcard=request.type_url in WILDCARD_TYPES and not request.subscribe)
         _subscribe(state, request)
         state.answer_due = state.wildcard
-        if request.type_url != snapshot.ENDPOINTS:
-            # Endpoints are always sent again: a cluster of this proxy may be warming and wait for them.
-            state.held = {name: version for name, version in request.initial_versions.items() if state.wants(name)}
+        state.held = {name: version for name, version in request.initial_versions.items() if state.wants(name)}
+        # Endpoints are always sent again: a cluster of this proxy may be warming and wait for them.
+        state.again = set(state.held) if request.type_url == snapshot.ENDPOINTS else set()
         # What it kept but we no longer have is not withdrawn: the listener or cluster that refers to it goes first.
         state.missing -= request.initial_versions.keys()
         return state
@@ -221,48 +288,32 @@ class Session:
             state.alone.discard(name)
         for name in sent.removed:
             state.held.pop(name, None)
-        endpoints = self._types.get(snapshot.ENDPOINTS)
-        if sent.type_url == snapshot.CLUSTER and endpoints is not None and self._snapshot is not None:
-            for name in sent.resources:
-                # A changed cluster warms until its endpoints arrive, and Envoy does not ask for a name it has already.
-                endpoints.held.pop(self._snapshot.endpoints.get(name, ""), None)
 
-    def _settled(self, type_url: str) -> bool:
-        state = self._types.get(type_url)
-        if state is None:
-            return not (type_url == snapshot.ENDPOINTS and self._expected_endpoints())
-        if state.under_way is not None:
-            return False
-        return type_url != snapshot.ENDPOINTS or all(state.wants(name) for name in self._expected_endpoints())
-
-    def _expected_endpoints(self) -> set[str]:
-        """Endpoints that the proxy is about to ask for, since it took their clusters."""
-        clusters = self._types.get(snapshot.CLUSTER)
-        if clusters is None or self._snapshot is None:
-            return set()
-        entries, existing = self._snapshot.of(snapshot.CLUSTER), self._snapshot.of(snapshot.ENDPOINTS)
-        return {
-            name
-            for cluster, name in self._snapshot.endpoints.items()
-            if name in existing and cluster in entries and clusters.held.get(cluster) == entries[cluster].version
-        }
-
-    def _addition(self, type_url: str) -> Response | None:
+    def _addition(self, type_url: str, missing: set[str]) -> Response | None:
         state = self._types.get(type_url)
         if state is None or state.under_way is not None or self._snapshot is None:
             return None
-        entries = self._snapshot.of(type_url)
-        due = state.due(entries)
+        entries = self._entries(type_url)
+        due = {name: entry for name, entry in state.due(entries).items() if not _names_any(entry, missing)}
         together = {name: entry for name, entry in due.items() if name not in state.alone}
-        missing = tuple(sorted(name for name in state.missing if name not in entries))
+        absent = tuple(sorted(name for name in state.missing if name not in entries))
         state.missing.clear()
         if not together and due:
             name = min(due)
             together = {name: due[name]}
-        if not together and not missing and not state.answer_due:
+        if not together and not absent and not state.answer_due:
             return None
         state.answer_due = False
-        return self._send(type_url, state, together, missing)
+        if type_url == snapshot.CLUSTER:
+            self._send_endpoints_again(together)
+        return self._send(type_url, state, together, absent)
+
+    def _send_endpoints_again(self, clusters: Mapping[str, Entry]) -> None:
+        assert self._snapshot is not None
+        endpoints = self._types.get(snapshot.ENDPOINTS)
+        if endpoints is not None:
+            names = {self._snapshot.endpoints.get(cluster, "") for cluster in clusters}
+            endpoints.again |= names & endpoints.names
 
     def _removal(self, type_url: str) -> Response | None:
         state = self._types.get(type_url)
@@ -274,6 +325,7 @@ class Session:
     def _send(self, type_url: str, state: _Type, resources: Mapping[str, Entry], removed: tuple[str, ...]) -> Response:
         assert self._snapshot is not None
         self._nonce += 1
+        state.again -= resources.keys()
         state.under_way = Response(type_url, str(self._nonce), self._snapshot.version, resources, removed)
         return state.under_way
 
@@ -282,8 +334,9 @@ class Session:
         if self._snapshot is None:
             return
         for type_url, state in self._types.items():
-            entries = self._snapshot.of(type_url)
+            entries = self._entries(type_url)
             state.alone &= entries.keys()
+            state.again &= entries.keys()
             if type_url not in WILDCARD_TYPES:
                 for name in state.held.keys() - entries.keys():
                     del state.held[name]
@@ -295,7 +348,7 @@ class Session:
             state = self._types.get(type_url)
             if state is None or state.answer_due or state.held.keys() - latest.of(type_url).keys():
                 return False
-        if any(state.under_way is not None for state in self._types.values()):
+        if any(state.under_way is not None or state.again for state in self._types.values()):
             return False
         return all(
             (state := self._types.get(type_url)) is not None and state.held.get(name) == entry.version
@@ -312,6 +365,7 @@ def _subscribe(state: _Type, request: Request) -> None:
         if not state.wants(name):
             state.held.pop(name, None)
             state.missing.discard(name)
+            state.again.discard(name)
     for name in request.subscribe:
         if name == WILDCARD:
             state.wildcard = True
@@ -319,4 +373,10 @@ def _subscribe(state: _Type, request: Request) -> None:
         state.names.add(name)
         # Asked for by name means: send it, whatever we believe the proxy holds.
         state.held.pop(name, None)
+        state.again.add(name)
         state.missing.add(name)
+
+
+def _names_any(entry: Entry, clusters: set[str]) -> bool:
+    """Whether the resource mentions one of the names. To see one where there is none only delays, and never for long."""
+    return any(name.encode() in entry.body for name in clusters)

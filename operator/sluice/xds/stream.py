@@ -7,6 +7,7 @@ its session keeps following the latest state meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -67,10 +68,14 @@ class Stream:
 
     async def _write(self) -> None:
         while True:
-            response = self.session.next_response()
+            now = asyncio.get_running_loop().time()
+            response = self.session.next_response(now)
             if response is None:
                 self._wake.clear()
-                await self._wake.wait()
+                again = self.session.look_again
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(again if again is not None and again > now else None):
+                        await self._wake.wait()
                 continue
             self._on_response(response)
             await self._context.write(build_response(response))
