@@ -333,7 +333,7 @@ def parse_time(text: str | None) -> float | None:
     """The inverse of `time_text`; None for what is not a time."""
     try:
         return round(datetime.datetime.fromisoformat(text).timestamp(), 3) if text else None
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return None
 
 
