@@ -107,14 +107,22 @@ def clear(record: registry.Record) -> None:
     for process in (record.holder, record.init):
         if process and not processes.kill(process, STOP_SECONDS):
             raise errors.ClusterError(f"Cannot stop cluster {record.name}: process {process.pid} does not end")
-    if (Path("/sys/class/net") / record.network.link).exists():
-        _ip(f"link delete {record.network.link}")
+    _delete_link(record.network.link)
     cgroup = node.cgroup_root(record.name)
     deadline = time.monotonic() + STOP_SECONDS
     while not host.remove_cgroups(cgroup):
         if time.monotonic() > deadline:
             raise errors.ClusterError(f"Cannot remove cgroup {cgroup}: there are still processes in it")
         time.sleep(0.1)
+
+
+def _delete_link(link: str) -> None:
+    """Delete a link with its routes; the kernel may be about to, because the namespace of the other end went."""
+    try:
+        _ip(f"link delete {link}")
+    except errors.ClusterError:
+        if (Path("/sys/class/net") / link).exists():
+            raise
 
 
 def _ip(command: str) -> None:

@@ -7,12 +7,11 @@ import dataclasses
 import http
 import shutil
 import string
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack.cluster import binaries, boot, errors, host, images, node, nodepaths, paths, pki, probe, registry
+from hack.cluster import binaries, boot, errors, host, images, kubectl, node, nodepaths, paths, pki, probe, registry
 from hack.images import build
 
 START_SECONDS = 120
@@ -128,8 +127,7 @@ class Embedded:
             print(f"cluster {self.name}: imported {images.read_tar(tar).ref} in {taken:.1f} s", flush=True)
 
     def _kubectl(self, *arguments: str, stdin: str = "") -> None:
-        command = [str(binaries.ensure("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
-        ran = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        ran = kubectl.run(self.kubeconfig, *arguments, stdin=stdin)
         if ran.returncode != 0:
             logs = nodepaths.on_host(self.name).logs
             said = " ".join(ran.stderr.split())

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from hack.cluster import binaries, components, pki, probe, supervise
+from hack.cluster import binaries, components, kubectl, pki, probe, supervise
 from tests.support import ports
 
 START_SECONDS: Final = 60
@@ -121,8 +121,7 @@ class ControlPlane:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run kubectl as the administrator; with `check`, a failure raises CalledProcessError."""
-        command = [str(binaries.ensure("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=check)
+        return kubectl.run(self.kubeconfig, *arguments, stdin=stdin, check=check)
 
     def user(self, name: str, group: str = "") -> Path:
         """Return the kubeconfig of a user of that name and group: they may do what RBAC allows, at first nothing."""
