@@ -78,7 +78,7 @@ class Replica:
         self.cache = kube_cache.Cache()
         self.lookup = lookup_.Lookup(self.cache)
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
-        self.trust = trust.Trust(client, settings.namespace, self.clock)
+        self.trust = trust.Trust(client, settings.namespace, self.clock, settings.xds_address)
         self.recorder = kube_events.Recorder(client, settings.pod_name)
         self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
         self.elector = lease.Elector(
@@ -138,7 +138,7 @@ class Replica:
             await self.clock.sleep(0.05)
 
     def _build(self) -> tuple[server.AdsServer, controller.Controller]:
-        settings, leaf = self.settings, self.trust.operator_leaf(self.settings.xds_address)
+        settings, leaf = self.settings, self.trust.operator_leaf()
         ads = server.AdsServer(
             _tls(leaf),
             identify=identity.gateway_of,
@@ -190,7 +190,7 @@ class Replica:
             cache=self.cache,
             lookup=self.lookup,
             table=table,
-            reader=envoy.Reader(lambda: self.trust.operator_leaf(settings.xds_address), port=settings.stats_port),
+            reader=envoy.Reader(self.trust.client_context, port=settings.stats_port),
             clock=self.clock,
             interval=settings.scrape_interval,
             family_of=model_reconciler.family_of,
@@ -214,7 +214,7 @@ class Replica:
                     await self.trust.advance()
                 else:
                     await self.trust.load()
-                ads.set_tls(_tls(self.trust.operator_leaf(self.settings.xds_address)))
+                ads.set_tls(_tls(self.trust.operator_leaf()))
             except (errors.ApiError, authority.PkiError) as error:
                 _log.error("certificates not looked after", cause=str(error))
 

@@ -111,6 +111,14 @@ class Gateway:
             "POST", COMPLETIONS, data=data, headers={"content-type": "application/json", **authorization, **(headers or {})}
         )
 
+    async def leave_stream(self, name: str = "chat") -> None:
+        """Asks for a stream, reads its first chunk and goes away."""
+        assert self._session is not None
+        body = {"model": name, "messages": [], "stream": True}
+        async with self._session.post(self.url + COMPLETIONS, json=body) as response:
+            await response.content.readany()
+            response.close()
+
     async def load(self, count: int, *, concurrency: int = 32, **ask: Any) -> collections.Counter[int]:
         """`count` completions by so many clients at once: how many ended with which status."""
         seen: collections.Counter[int] = collections.Counter()

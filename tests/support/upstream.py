@@ -67,7 +67,13 @@ class Upstream:
         self.requests: list[Request] = []
         self.outcomes: collections.Counter[str] = collections.Counter()
         """How requests ended: a status code, `reset`, `broken` or `cancelled` (the caller went away)."""
+        self._arrived = asyncio.Condition()
         self._runner: web.AppRunner | None = None
+
+    async def arrived(self, count: int) -> None:
+        """Waits until so many requests have arrived."""
+        async with asyncio.timeout(20), self._arrived:
+            await self._arrived.wait_for(lambda: self.count >= count)
 
     @property
     def count(self) -> int:
@@ -102,6 +108,8 @@ class Upstream:
             body = None
         headers = {key.lower(): value for key, value in request.headers.items()}
         self.requests.append(Request(request.method, request.path, headers, body, len(raw)))
+        async with self._arrived:
+            self._arrived.notify_all()
         try:
             return await self._answer(request, body if isinstance(body, dict) else {})
         except (asyncio.CancelledError, ConnectionError):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import ssl
 from typing import Final
 
 from sluice.engine import clock as clock_
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
 from sluice.pki import authority as pki_authority
-from sluice.pki import identity, secrets
+from sluice.pki import contexts, identity, secrets
 
+CONTEXT_SECONDS: Final = 3600.0
+"""How long one client certificate is used before a new one is issued."""
 _ATTEMPTS: Final = 5
 """Replicas that start together race for the Secret; the losers read the winner's."""
 
@@ -23,7 +26,10 @@ class Trust:
     client: kube_client.Client
     namespace: str
     clock: clock_.Clock
+    dns: str
+    """Host name of the operators."""
     authority: pki_authority.Authority | None = None
+    _contexts: dict[tuple[str, str], tuple[float, ssl.SSLContext]] = dataclasses.field(default_factory=dict)
 
     async def load(self) -> pki_authority.Authority:
         """Reads the CA's Secret, or makes it. Any replica may: the first to create it wins.
@@ -58,11 +64,21 @@ class Trust:
         wanted["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
         await self.client.replace(resources.SECRETS, wanted)
         self.authority = later
+        self._contexts.clear()
         return True
 
-    def operator_leaf(self, dns: str) -> pki_authority.Leaf:
+    def operator_leaf(self) -> pki_authority.Leaf:
         """A certificate for this replica, as server of ADS and as client of proxies."""
-        return pki_authority.issue(self._known(), [identity.OPERATOR_URI], [dns], self.now())
+        return pki_authority.issue(self._known(), [identity.OPERATOR_URI], [self.dns], self.now())
+
+    def client_context(self, namespace: str, name: str) -> ssl.SSLContext:
+        """What connects to proxies of that gateway and to nobody else."""
+        now = self.clock.monotonic()
+        known = self._contexts.get((namespace, name))
+        if known is None or now - known[0] > CONTEXT_SECONDS:
+            known = (now, contexts.client_context(self.operator_leaf(), identity.gateway_uri(namespace, name)))
+            self._contexts[namespace, name] = known
+        return known[1]
 
     def gateway_secret(self, namespace: str, name: str) -> dict[str, object]:
         """A Secret with a new certificate of the gateway."""

@@ -5,7 +5,6 @@ Format and labels of the counters are described in `xds/filters/attempts.py`. A 
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import dataclasses
 import re
@@ -17,13 +16,11 @@ import aiohttp
 import yarl
 
 from sluice.gates import attempts
-from sluice.pki import authority, contexts, identity
 
 PREFIX: Final = "envoy_sluice_attempts{"
 PATH: Final = "/stats/prometheus?filter=%5Esluice%5C.attempts"
 TIMEOUT: Final = 0.9
 """Seconds. Below the interval of a second, so that one slow proxy delays no look."""
-LEAF_SECONDS: Final = 3600.0
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -52,12 +49,11 @@ def parse(text: str) -> attempts.Counters:
 
 
 class Reader:
-    """Reads proxies by their pods' addresses; who they are is checked by their certificate."""
+    """Reads proxies by their pods' addresses; `context` gives what checks that they are the gateway's."""
 
-    def __init__(self, leaf: Callable[[], authority.Leaf], *, port: int) -> None:
-        self._leaf = leaf
+    def __init__(self, context: Callable[[str, str], ssl.SSLContext], *, port: int) -> None:
+        self._context = context
         self._port = port
-        self._contexts: dict[tuple[str, str], tuple[float, ssl.SSLContext]] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def read(self, gateway: tuple[str, str], address: str) -> attempts.Counters:
@@ -71,7 +67,7 @@ class Reader:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
         url = yarl.URL(f"https://{address}:{self._port}{PATH}", encoded=True)
         try:
-            async with self._session.get(url, ssl=self._context(gateway)) as response:
+            async with self._session.get(url, ssl=self._context(*gateway)) as response:
                 response.raise_for_status()
                 return parse(await response.text())
         except (aiohttp.ClientError, ValueError) as error:
@@ -81,14 +77,6 @@ class Reader:
         """Closes all connections."""
         if self._session is not None:
             await self._session.close()
-
-    def _context(self, gateway: tuple[str, str]) -> ssl.SSLContext:
-        now = asyncio.get_running_loop().time()
-        known = self._contexts.get(gateway)
-        if known is None or now - known[0] > LEAF_SECONDS:
-            known = (now, contexts.client_context(self._leaf(), identity.gateway_uri(*gateway)))
-            self._contexts[gateway] = known
-        return known[1]
 
 
 @dataclasses.dataclass

@@ -38,7 +38,7 @@ def build_cluster(cluster: ir.Cluster) -> snapshot.Message:
             message.eds_cluster_config.eds_config.CopyFrom(protos.ads())
         case ir.ProviderCluster():
             message = _base(cluster.name, cluster.max_retries, PROVIDER_IDLE_MS, credential=cluster.credential)
-            message.type = cluster_pb2.Cluster.DiscoveryType.Value("STRICT_DNS")
+            message.type = cluster_pb2.Cluster.DiscoveryType.Value("STATIC" if _is_address(cluster.host) else "STRICT_DNS")
             message.dns_lookup_family = cluster_pb2.Cluster.DnsLookupFamily.Value("V4_PREFERRED")
             message.load_assignment.CopyFrom(_provider_endpoints(cluster))
             if cluster.tls:
@@ -106,15 +106,20 @@ def _refusing_pipe() -> snapshot.Message:
     return endpoint_components_pb2.Endpoint(address=address_pb2.Address(pipe=address_pb2.Pipe(path=PLACEHOLDER_PATH)))
 
 
+def _is_address(host: str) -> bool:
+    return host.replace(".", "").isdigit()
+
+
 def _provider_endpoints(cluster: ir.ProviderCluster) -> snapshot.Message:
-    """The provider's name, and behind it what refuses while the name has no address (DNS clusters take no pipe)."""
-    host = endpoint_components_pb2.LbEndpoint(endpoint=_host(cluster.host, cluster.port))
-    refusing = _placeholder(_host("127.0.0.1", _REFUSING_PORT))
+    """The provider, and behind a name what refuses while it has no address."""
     places = endpoint_components_pb2.LocalityLbEndpoints
-    return endpoint_pb2.ClusterLoadAssignment(
-        cluster_name=cluster.name,
-        endpoints=[places(lb_endpoints=[host]), places(lb_endpoints=[refusing], priority=1)],
-    )
+    endpoint = _host(cluster.host, cluster.port)
+    endpoint.hostname = cluster.host
+    found = [places(lb_endpoints=[endpoint_components_pb2.LbEndpoint(endpoint=endpoint)])]
+    if not _is_address(cluster.host):
+        # A cluster by DNS takes no pipe, and an address instead of a name crashes `envoy --mode validate`.
+        found.append(places(lb_endpoints=[_placeholder(_host("localhost", _REFUSING_PORT))], priority=1))
+    return endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster.name, endpoints=found)
 
 
 def _tls(host: str) -> snapshot.Message:
