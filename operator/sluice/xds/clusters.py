@@ -117,8 +117,8 @@ def _provider_endpoints(cluster: ir.ProviderCluster) -> snapshot.Message:
     endpoint.hostname = cluster.host
     found = [places(lb_endpoints=[endpoint_components_pb2.LbEndpoint(endpoint=endpoint)])]
     if not _is_address(cluster.host):
-        # A cluster by DNS takes no pipe, and an address instead of a name crashes `envoy --mode validate`.
-        found.append(places(lb_endpoints=[_placeholder(_host("localhost", _REFUSING_PORT))], priority=1))
+        # A cluster by DNS takes no pipe.
+        found.append(places(lb_endpoints=[_placeholder(_host("127.0.0.1", _REFUSING_PORT))], priority=1))
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster.name, endpoints=found)
 
 
