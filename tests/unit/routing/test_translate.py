@@ -1,0 +1,137 @@
+"""The routing table of a Gateway. Whole examples are the golden files; these are the rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from sluice.api import conditions, gateway
+from sluice.routing import chain, inputs, ir, translate
+from sluice.routing.reasons import Reason
+
+STABLE = inputs.Revision("prod/chat-1", (inputs.Endpoint("10.0.0.1", 8000),))
+CANARY = inputs.Revision("prod/chat-2", (inputs.Endpoint("10.0.0.2", 8000),))
+Type = conditions.ConditionType
+
+
+def model(name: str, **fields: Any) -> inputs.ModelInput:
+    """A ModelDeployment in `prod` with a stable revision."""
+    split = inputs.Split(inputs.Revision(f"prod/{name}-1"))
+    defaults: dict[str, Any] = {"created": "2026-01-01T00:00:00Z", "served_name": name, "gateway_allowed": True, "split": split}
+    return inputs.ModelInput("prod", name, **{**defaults, **fields})
+
+
+def run(*models: inputs.ModelInput, keys: dict[str, str] | None = None, **spec: Any) -> translate.Translation:
+    """The translation of a Gateway of these fields."""
+    parsed = gateway.parse(
+        {"metadata": {"name": "edge", "namespace": "prod"}, "spec": {"clients": {"anonymous": True}, **spec}}
+    )
+    return translate.translate(inputs.GatewayInputs(parsed, models, api_keys=keys or {}))
+
+
+def reason(translation: translate.Translation, route: str, type_: str = Type.ACCEPTED) -> str | None:
+    """The reason of a route's condition."""
+    status = next(status for status in translation.routes if status.name == route)
+    found = conditions.find(status.conditions, type_)
+    return found.reason if found else None
+
+
+@hypothesis.given(st.integers(0, 10_000), st.booleans(), st.booleans())
+def test_a_split_has_no_empty_group_no_zero_weight_and_one_total(weight: int, with_stable: bool, with_canary: bool) -> None:
+    """Envoy refuses weights of 0; a constant total with stable first keeps users where they are when the weight rises."""
+    groups = chain.build_groups(inputs.Split(STABLE if with_stable else None, CANARY if with_canary else None, weight))
+    for group in groups:
+        assert sum(member.weight for member in group.members) == ir.TOTAL_WEIGHT
+        assert all(member.weight > 0 for member in group.members)
+    if with_stable and with_canary:
+        shares = {member.cluster: member.weight for member in groups[0].members}
+        assert shares.get(CANARY.cluster, 0) == weight
+        assert groups[0].members[0].cluster == (CANARY if weight == ir.TOTAL_WEIGHT else STABLE).cluster
+
+
+@hypothesis.given(st.integers(1, 10_000))
+def test_a_canary_with_weight_is_always_shielded(weight: int) -> None:
+    """Behind a group with the canary there is stable alone, and the canary's cluster may be retried."""
+    table = run(model("chat", split=inputs.Split(STABLE, CANARY, weight))).ir
+    assert table.routes[0].groups[-1] == ir.Group((ir.Member(STABLE.cluster, ir.TOTAL_WEIGHT),))
+    retries = {cluster.name: cluster.max_retries for cluster in table.clusters}
+    assert retries == {CANARY.cluster: ir.SHIELD_RETRIES, STABLE.cluster: 0}
+
+
+def test_clusters_do_not_depend_on_the_weight() -> None:
+    """A step of the rollout changes routes only: no cluster is made anew while it carries traffic."""
+    tables = [run(model("chat", split=inputs.Split(STABLE, CANARY, weight))).ir for weight in (0, 1, 5000, 10_000)]
+    assert all(table.clusters == tables[0].clusters for table in tables)
+
+
+def test_a_weight_out_of_bounds_is_a_defect() -> None:
+    """Basis points, not percent: 10001 is refused before it reaches a proxy."""
+    with pytest.raises(ValueError, match="10001"):
+        inputs.Split(STABLE, CANARY, 10_001)
+
+
+def test_the_oldest_claim_wins_whatever_the_order() -> None:
+    """By creation time, then namespace and name; the message names both."""
+    claims = [
+        model("young", served_name="chat", created="2026-03-01T00:00:00Z"),
+        model("b", served_name="chat"),
+        model("a", served_name="chat"),
+    ]
+    translations = [run(*order) for order in itertools.permutations(claims)]
+    assert all(translation == translations[0] for translation in translations)
+    assert translations[0].ir.routes[0].name == "prod/a"
+    assert [reason(translations[0], f"prod/{name}") for name in ("a", "b", "young")] == [
+        Reason.ACCEPTED,
+        Reason.CONFLICT,
+        Reason.CONFLICT,
+    ]
+    loser = next(status for status in translations[0].routes if status.name == "prod/young")
+    assert "prod/young" in loser.conditions[0].message
+    assert "prod/a" in loser.conditions[0].message
+
+
+def test_a_claim_that_is_not_allowed_is_none() -> None:
+    """An older ModelDeployment that the Gateway does not let in takes no name from anyone."""
+    translation = run(model("old", served_name="chat", created="2025-01-01T00:00:00Z", gateway_allowed=False), model("chat"))
+    assert [route.name for route in translation.ir.routes] == ["prod/chat"]
+    assert reason(translation, "prod/old") == Reason.NOT_ALLOWED
+
+
+def test_a_model_that_no_gateway_ref_offers_is_not_routed() -> None:
+    """Without a gatewayRef it is neither routed nor reported."""
+    translation = run(model("chat", refers=False))
+    assert (translation.ir.routes, translation.ir.clusters, translation.routes) == ((), (), ())
+
+
+def test_order_of_inputs_changes_nothing() -> None:
+    """Pods and models in another order give an equal table, so that nothing is sent for nothing."""
+    pods = tuple(inputs.Endpoint(f"10.0.0.{last}", 8000) for last in (3, 1, 2))
+    one = model("chat", split=inputs.Split(dataclasses.replace(STABLE, endpoints=pods)))
+    other = model("chat", split=inputs.Split(dataclasses.replace(STABLE, endpoints=pods[::-1])))
+    assert run(one, model("code")).ir == run(model("code"), other).ir
+
+
+@pytest.mark.parametrize(
+    ("clients", "access"),
+    [
+        ({"anonymous": True}, ir.Access.OPEN),
+        ({"anonymous": True, "apiKeys": [{"secretRef": {"name": "k"}}]}, ir.Access.KEY_OR_ANONYMOUS),
+        ({"apiKeys": [{"secretRef": {"name": "k"}}]}, ir.Access.KEY),
+        ({}, ir.Access.KEY),
+    ],
+)
+def test_only_anonymous_opens_the_door(clients: dict[str, Any], access: ir.Access) -> None:
+    """Nobody gets in without a key unless the spec says so; a named Secret without keys is not the same as none."""
+    assert run(model("chat"), clients=clients).ir.clients.access == access
+
+
+def test_only_hashes_and_names_become_keys() -> None:
+    """What is no SHA-256 or no Secret key reaches no proxy: its quotes could end a string of the proxy's program."""
+    good = "a" * 64
+    keys = {good: "team-a", "A" * 64: "upper", "a" * 63: "short", "b" * 64: 'x"]==]', "c" * 64: ""}
+    assert run(model("chat"), keys=keys, clients={}).ir.clients.keys == ((good, "team-a"),)
