@@ -123,7 +123,7 @@ def _dependencies() -> layers.LayerSpec:
         site = scratch / "site"
         uv.install(site, requirements)
         cache.remove(site / "bin")
-        sandbox.compile_packages(site, f"/{PACKAGES}")
+        sandbox.compile_packages(rootfs.ensure_directory(), site, f"/{PACKAGES}")
         return layers.tree(site, PACKAGES)
 
     return layers.LayerSpec("dependencies", key, entries)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hack import apt
-from hack.images import cache, errors, layers
+from hack.images import cache, errors, layers, sandbox
 
 SUITE = "bookworm"
-PYTHON = "3.11"
+PYTHON = sandbox.PYTHON.removeprefix("python")
+LIBRARY = f"/usr/lib/{sandbox.PYTHON}"
 PACKAGES = (
     "python3-minimal",
     "libpython3-stdlib",
@@ -81,6 +82,9 @@ def _entries(scratch: Path) -> Iterator[layers.Entry]:
     base = scratch / "base"
     with tarfile.open(scratch / "base.tar") as packed:
         packed.extractall(base, members=[member for member in packed if not member.isdev()], filter="fully_trusted")
+    for mount_point in ("tmp", "dev", "proc", "sys"):
+        (base / mount_point).mkdir(exist_ok=True)
+    sandbox.compile_packages(base, base / LIBRARY.lstrip("/"), LIBRARY)
     certificates = sorted((base / "usr/share/ca-certificates").rglob("*.crt"))
     yield from layers.tree(base, "", "^(" + "|".join(DROPPED) + ")")
     yield from finishing_touches(b"".join(path.read_bytes().rstrip() + b"\n" for path in certificates))

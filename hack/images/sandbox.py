@@ -10,7 +10,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hack.images import cache, errors, oci, rootfs
+from hack.images import cache, errors, oci
+
+PYTHON = "python3.11"
+"""Of the base."""
 
 # $1 is the root, then pairs of source and target until --, then the command. All is read-only but /tmp, /dev/shm and the
 # targets in WRITABLE; the mounts go with the namespace.
@@ -83,17 +86,13 @@ def require_root() -> None:
         raise errors.ImageError("Cannot run a program in the image's base: mounts need root; run this as root")
 
 
-def ensure_base() -> Path:
-    """Return the unpacked base that sandboxes start from."""
-    return rootfs.ensure_directory()
-
-
-def compile_packages(site: Path, place: str, skip: str = r"/tests?/") -> None:
-    """Compile the Python packages in `site`, which lie at `place` in the image, for the base's Python.
+def compile_packages(base: Path, site: Path, place: str, skip: str = r"/tests?/") -> None:
+    """Compile the Python packages in `site`, which lie at `place` in the image, by the Python of an unpacked base.
 
     Containers cannot store bytecode. This one does not look at the sources' times, which images set to 0.
 
     Args:
+        base: Has the Python.
         site: A directory of packages; existing bytecode in it is replaced.
         place: Its absolute path in the image.
         skip: Regular expression of paths that are not worth the time.
@@ -101,7 +100,8 @@ def compile_packages(site: Path, place: str, skip: str = r"/tests?/") -> None:
     require_root()
     for path in list(site.rglob("__pycache__")):
         cache.remove(path)
-    command = ["python3", "-m", "compileall", "-q", "-j0", "-x", skip, "--invalidation-mode", "unchecked-hash", place]
-    compiling = Sandbox(ensure_base(), writable={place: site}, env={"PYTHONHASHSEED": "0"}, uid=0)
-    # Some packages ship templates that are no valid Python: compileall then says 1 although it compiled all others.
-    compiling.run(["sh", "-c", '"$@" || [ $? = 1 ]', "compile", *command])
+    # compileall's own end of 1 is none: some packages ship templates that are no valid Python, and all others are compiled.
+    program = f"import compileall, re; compileall.compile_dir({place!r}, rx=re.compile({skip!r}), quiet=2, workers=0, "
+    program += "invalidation_mode=__import__('py_compile').PycInvalidationMode.UNCHECKED_HASH)"
+    compiling = Sandbox(base, writable={place: site}, env={"PYTHONHASHSEED": "0"}, uid=0)
+    compiling.run([f"/usr/bin/{PYTHON}", "-c", program])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hack.cluster import paths
-from hack.images import cache, errors, sandbox
+from hack.images import cache, errors, rootfs, sandbox
 from hack.models import answers
 from hack.vllm import install
 
@@ -45,7 +45,7 @@ def _train(scratch: Path) -> None:
     print("models: training three tiny models (about 40 s)", flush=True)
     started = time.monotonic()
     training = sandbox.Sandbox(
-        sandbox.ensure_base(),
+        rootfs.ensure_directory(),
         binds={install.SITE_PACKAGES: site, f"{CODE}/hack": paths.REPOSITORY / "hack"},
         writable={OUTPUT: scratch},
         env=install.environment() | {"PYTHONPATH": CODE, "PYTHONHASHSEED": "0"},

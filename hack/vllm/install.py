@@ -104,8 +104,8 @@ def _install(scratch: Path) -> None:
     stubs.replace_cuda(site)
     _add_distribution_name(site)
     _strip(site)
-    # Without bytecode three processes would compile the same modules at each start.
-    sandbox.compile_packages(site, SITE_PACKAGES, WITHOUT_BYTECODE)
+    # Without bytecode each process would compile thousands of modules at each start.
+    sandbox.compile_packages(rootfs.ensure_directory(), site, SITE_PACKAGES, WITHOUT_BYTECODE)
     said = _sandbox(site).run(["python3", "-c", VERIFICATION])
     print(f"vllm: {said.split()[-1]} is installed and imports, after {time.monotonic() - started:.0f} s", flush=True)
 
@@ -138,7 +138,7 @@ def _strip(site: Path) -> None:
 
 
 def _sandbox(site: Path) -> sandbox.Sandbox:
-    return sandbox.Sandbox(sandbox.ensure_base(), binds={SITE_PACKAGES: site}, env=environment())
+    return sandbox.Sandbox(rootfs.ensure_directory(), binds={SITE_PACKAGES: site}, env=environment())
 
 
 def environment() -> dict[str, str]:
@@ -147,6 +147,8 @@ def environment() -> dict[str, str]:
 
 
 CPU_ENVIRONMENT = {
+    # The worker runs in the engine's process: a third less CPU to start with, and 500 MB less memory.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "OMP_NUM_THREADS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "1",
