@@ -221,9 +221,9 @@ class _KopfThread:
         self._thread.start()
 
     def _run(self, registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, namespaces: Sequence[str]) -> None:
-        try:
-            asyncio.run(
-                kopf.operator(
+        async def operate() -> None:
+            try:
+                await kopf.operator(
                     registry=registry,
                     settings=settings,
                     clusterwide=not namespaces,
@@ -231,7 +231,12 @@ class _KopfThread:
                     standalone=True,
                     stop_flag=self._stop,
                 )
-            )
+            finally:
+                # One of kopf's own threads waits for this flag, and the loop's end waits for that thread.
+                self._stop.set()
+
+        try:
+            asyncio.run(operate())
             cause = "it returned"
         except BaseException as error:  # noqa: BLE001 - whatever ends kopf, the supervisor decides
             cause = f"{type(error).__name__}: {error}"
