@@ -23,10 +23,12 @@ from hack.cluster import errors, golang, paths
 
 SOURCES = Path(__file__).parent / "gobuild"
 KUBERNETES_VERSION = "v1.36.3"
+CONTAINERD_VERSION = "v2.4.2"
 PROGRESS_SECONDS = 15
 _MANIFEST = "manifest.json"
 _VERSION = "k8s.io/component-base/version"
 _STAMP = {"gitVersion": KUBERNETES_VERSION, "gitMajor": "1", "gitMinor": "36", "gitTreeState": "clean"}
+_CONTAINERD = "github.com/containerd/containerd/v2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,6 @@ class Module:
     """How long a cold build takes on two cores, as told to who waits for it."""
 
 
-_CONTAINERD = "github.com/containerd/containerd/v2/cmd"
-
 MODULES = (
     Module(
         "kubebox",
@@ -55,7 +55,8 @@ MODULES = (
     ),
     Module(
         "containerd",
-        {name: f"{_CONTAINERD}/{name}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")},
+        {name: f"{_CONTAINERD}/cmd/{name}" for name in ("containerd", "ctr", "containerd-shim-runc-v2")},
+        ldflags=f"-s -w -X {_CONTAINERD}/version.Version={CONTAINERD_VERSION} -X {_CONTAINERD}/version.Revision=module",
         tags="no_btrfs,no_devmapper,no_zfs,no_tracing",
         minutes="2",
     ),

@@ -75,7 +75,6 @@ class ControlPlane:
         self._with_controller_manager = controller_manager
         self._flags = tuple(flags)
         self._running: dict[str, _Program] = {}
-        self.kubeconfig: Final = self._directory / "kubeconfig"
         self.audit_log: Final = self._directory / "audit.log" if audit else None
         self._layout = components.Layout(
             pki=self._directory / "pki",
@@ -89,6 +88,7 @@ class ControlPlane:
             pod_cidr="10.244.0.0/16",
             kubernetes_ip="10.96.0.1",
         )
+        self.kubeconfig: Final = self._layout.pki / "admin.kubeconfig"
         self.server: Final = f"https://127.0.0.1:{self._layout.api_port}"
         self._probe = probe.Probe("127.0.0.1", self._layout.api_port, self._layout.pki)
 
@@ -140,10 +140,8 @@ class ControlPlane:
         self.start_apiserver()
         self._probe.wait("/api/v1/namespaces/default", START_SECONDS, self._died)
         if self._with_controller_manager:
-            manager = self._layout.pki / "controller-manager.kubeconfig"
-            authority.write_kubeconfig("controller-manager", self.server, manager)
             address = ["--bind-address=127.0.0.1", f"--secure-port={ports.free()}", f"--cert-dir={self._directory}"]
-            self._run([*components.controller_manager(self._layout), *address])
+            self._run([*components.controller_manager(self._layout, one_account=True), *address])
             self._probe.wait("/api/v1/namespaces/default/serviceaccounts/default", START_SECONDS, self._died)
 
     def _run(self, command: Sequence[str]) -> None:
