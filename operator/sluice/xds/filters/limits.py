@@ -31,7 +31,7 @@ def build_config(limits: Iterable[ir.Limit]) -> snapshot.Message:
     return protos.typed_struct(
         TYPE,
         {
-            "stat_prefix": "sluice",
+            "stat_prefix": "limits",
             # Required; for requests that no limit counts.
             "token_bucket": _UNLIMITED,
             "always_consume_default_token_bucket": False,
