@@ -1,1 +1,1 @@
-"""Readings of what serves: one source a file. Numbers only; what they mean is decided in `gates`."""
+"""Readings of what proxies and engines measured, one source a file. No judgement: that is `gates`."""

@@ -1,0 +1,82 @@
+"""Reads many proxies at a steady pace: a proxy that hangs costs its own reading and nobody else's.
+
+What is read and what is done with it are given; time is injected, so that tests need none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
+
+from sluice.sources import envoy
+
+CONCURRENCY: Final = 32
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A proxy to be read."""
+
+    proxy: str
+    """Its name, the same for as long as it exists."""
+    gateway: tuple[str, str]
+    address: str
+    port: int
+
+
+class Poller:
+    """Reads all targets once a round. `read` may raise `ScrapeError`; a round takes `budget` seconds at most."""
+
+    def __init__(
+        self, read: Callable[[Target], Awaitable[envoy.Reading]], *, concurrency: int = CONCURRENCY, budget: float = 1.0
+    ) -> None:
+        self._read = read
+        self._slots = asyncio.Semaphore(concurrency)
+        self._budget = budget
+        self._failing: set[str] = set()
+
+    async def round(self, targets: Iterable[Target]) -> dict[str, envoy.Reading | None]:
+        """One reading of each target, by proxy; None where there was none in time."""
+        tasks = {target: asyncio.create_task(self._one(target)) for target in targets}
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=self._budget)
+        late = [task for task in tasks.values() if task.cancel()]
+        if late:
+            await asyncio.wait(late)
+        readings = {target.proxy: None if task.cancelled() else task.result() for target, task in tasks.items()}
+        self._note({proxy for proxy, reading in readings.items() if reading is None})
+        return readings
+
+    async def run(
+        self,
+        targets: Callable[[], Iterable[Target]],
+        on_round: Callable[[Mapping[str, envoy.Reading | None]], None],
+        *,
+        interval: float,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """A round every `interval` seconds until cancelled. Rounds that a slow one has passed are left out, not made up for."""
+        due = monotonic()
+        while True:
+            on_round(await self.round(targets()))
+            due += interval * max(1, -(-(monotonic() - due) // interval))
+            await sleep(max(0.0, due - monotonic()))
+
+    async def _one(self, target: Target) -> envoy.Reading | None:
+        async with self._slots:
+            try:
+                return await self._read(target)
+            except envoy.ScrapeError as error:
+                if target.proxy not in self._failing:
+                    _log.warning("%s", error)
+                return None
+
+    def _note(self, failed: set[str]) -> None:
+        for proxy in sorted(self._failing - failed):
+            _log.info("Reading the counters of %s again", proxy)
+        self._failing = failed
