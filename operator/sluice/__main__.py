@@ -12,6 +12,8 @@ import sys
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
+import aiohttp
+
 import sluice.evalrunner.command
 from sluice import settings as settings_
 from sluice import watches
@@ -27,7 +29,7 @@ from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
 from sluice.reconcile.models import evals, gather
 from sluice.reconcile.models import reconcile as models
-from sluice.sources import envoy
+from sluice.sources import envoy, poller
 from sluice.xds import server
 
 _log = logs.get("sluice")
@@ -80,6 +82,7 @@ class Replica:
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
         self.trust = trust.Trust(client, settings.namespace, self.clock, settings.xds_address)
         self.recorder = kube_events.Recorder(client, settings.pod_name)
+        self._session: aiohttp.ClientSession | None = None
         self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
         self.elector = lease.Elector(
             lease.KubeLeases(client, settings.namespace, timeout=settings.lease.request_timeout),
@@ -101,6 +104,7 @@ class Replica:
         await web.start(self.settings.listen_address, self.settings.http_port)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(web.stop)
+            stack.push_async_callback(self._close_session)
             stack.push_async_callback(self._cancel, asyncio.create_task(self.watches.run(), name="watches"))
             if not await self._until(stopping, self._prepare()):
                 return
@@ -155,7 +159,7 @@ class Replica:
             table=table,
             programmer=program,
             book=book,
-            evals=evals.Evals(self.cache, settings.operator_image),
+            evals=evals.Evals(self.cache, settings.operator_image, self.clock),
             recorder=self.recorder,
             clock=self.clock,
             crash_after_decrease=settings.crash_after_decrease,
@@ -190,13 +194,25 @@ class Replica:
             cache=self.cache,
             lookup=self.lookup,
             table=table,
-            reader=envoy.Reader(self.trust.client_context, port=settings.stats_port),
+            poller=poller.Poller(self._scrape),
+            port=settings.stats_port,
             clock=self.clock,
             interval=settings.scrape_interval,
             family_of=model_reconciler.family_of,
             on_verdict=control.verdict_changed,
         )
         return ads, control
+
+    async def _scrape(self, target: poller.Target) -> envoy.Reading:
+        """Reads one proxy as the operator, and only a proxy of that gateway."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        context = self.trust.client_context(*target.gateway)
+        return await envoy.scrape(self._session, target.address, target.port, context, now=self.clock.now)
+
+    async def _close_session(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
     async def _follow(self, control: controller.Controller) -> None:
         """Does what each new role asks for, one after the other."""

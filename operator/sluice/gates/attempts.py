@@ -50,11 +50,14 @@ class AttemptClass(enum.StrEnum):
     """What an attempt is evidence of."""
 
     GOOD = "Good"
-    """The revision answered; a 4xx is the client's fault."""
+    """The revision answered the request."""
     BAD = "Bad"
     """The revision answered with a 5xx, or broke."""
     NEITHER = "Neither"
-    """The client left, or the attempt never reached the revision, or it was refused for capacity."""
+    """The client left or asked for nonsense (4xx), or the attempt never reached the revision, or it was refused for capacity.
+
+    A 4xx is no proof of health: a revision that refuses everything has no data, and so never passes.
+    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,11 +74,11 @@ class Tally:
 def classify(key: AttemptKey) -> AttemptClass:
     """What the attempts under `key` say of the revision."""
     flags = {flag for flag in key.flags.split(",") if flag not in {"", "-"}}
-    if key.placeholder or OVERFLOW_FLAG in flags or key.code == 429:
+    if key.placeholder or OVERFLOW_FLAG in flags:
         return AttemptClass.NEITHER
-    if key.code >= 500 or flags & BAD_FLAGS:
+    if key.code >= 500 or (flags & BAD_FLAGS and key.code != 429):
         return AttemptClass.BAD
-    return AttemptClass.GOOD if key.code >= 200 else AttemptClass.NEITHER
+    return AttemptClass.GOOD if 200 <= key.code < 400 else AttemptClass.NEITHER
 
 
 def is_evidence(key: AttemptKey) -> bool:

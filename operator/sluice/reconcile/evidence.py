@@ -39,7 +39,7 @@ class Family:
     """Counted requests of the revision a second, over the last seconds."""
     looks: int = 0
 
-    def observe(self, readings: Mapping[str, attempts.Counters | None], *, seconds: float, settling: bool) -> bool:
+    def observe(self, readings: Mapping[str, envoy.Reading | None], *, seconds: float, settling: bool) -> bool:
         """Takes one reading of every proxy (None: it could not be read). Returns whether a verdict changed."""
         before = self._verdicts()
         self.source_ok = not readings or any(reading is not None for reading in readings.values())
@@ -116,14 +116,15 @@ class Book:
         canary = naming.revision_cluster(model.namespace, model.name, revision)
         compared = naming.revision_cluster(model.namespace, model.name, stable) if stable else None
         data = _load(persisted)
-        counters = _counters((canary, *([compared] if compared else [])), data)
+        revisions = {canary} if compared is None else {canary, compared}
+        resumed = "counters" in data
         family = Family(
             revision=revision,
             canary=canary,
             stable=compared,
             metrics={},
-            counters=counters,
-            resumed=bool(counters.totals),
+            counters=envoy.Accumulator.from_json(data["counters"], revisions) if resumed else envoy.Accumulator(revisions),
+            resumed=resumed,
         )
         for frozen in metric_plans(plan):
             family.metrics[frozen.gate, frozen.metric] = _resume(frozen, data)
@@ -145,13 +146,6 @@ def _load(persisted: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _counters(revisions: tuple[str, ...], data: Mapping[str, Any]) -> envoy.Accumulator:
-    try:
-        return envoy.Accumulator.from_json(revisions, data["counters"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return envoy.Accumulator(frozenset(revisions))
 
 
 def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:

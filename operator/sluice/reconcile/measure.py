@@ -5,34 +5,24 @@ Only gateways of models in a rollout are read. A proxy that cannot be read is no
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
-from sluice.api import gateway, naming
+from sluice.api import naming
 from sluice.engine import clock as clock_
-from sluice.gates import attempts, evidence
+from sluice.gates import evidence
 from sluice.kube import cache as kube_cache
 from sluice.kube import resources
-from sluice.observability import logs, metrics
+from sluice.observability import metrics
 from sluice.reconcile import evidence as evidence_
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import traffic as traffic_
+from sluice.sources import poller as poller_
 from sluice.workloads import gateway as gateway_objects
-
-_log = logs.get(__name__)
 
 MEDIAN_LATENCY: Final = 0.25
 """Seconds. Until latencies are measured, what is assumed for blocks that follow a weight rise."""
-
-
-class Reader(Protocol):
-    """Reads the attempt counters of one proxy."""
-
-    async def read(self, gateway: tuple[str, str], address: str) -> attempts.Counters:
-        """Running totals. Raises OSError or TimeoutError when the proxy cannot be read."""
-        ...
 
 
 @dataclasses.dataclass
@@ -42,7 +32,9 @@ class Measurer:
     cache: kube_cache.Cache
     lookup: lookup_.Lookup
     table: traffic_.TrafficTable
-    reader: Reader
+    poller: poller_.Poller
+    port: int
+    """Where proxies show their counters."""
     clock: clock_.Clock
     interval: float
     family_of: Callable[[naming.ObjectKey], evidence_.Family | None]
@@ -66,27 +58,25 @@ class Measurer:
             for model in self.lookup.models()
             if model.status.rollout is not None and (family := self.family_of(lookup_.model_key(model))) is not None
         }
-        gateways = {
-            reference
-            for key in families
-            if (model := self.lookup.model(key.namespace, key.name)) is not None
-            for reference in lookup_.gateway_refs(model)
-        }
-        readings = await self._read(gateways)
+        gateways = {reference for key in families for reference in self._gateways(key)}
+        targets = [target for owner in sorted(gateways) for target in self._targets(owner)]
+        readings = await self.poller.round(targets)
+        for target in targets:
+            if readings.get(target.proxy) is None:
+                metrics.count_scrape_failure(*target.gateway)
         now = self.clock.monotonic()
         seconds = now - self._last if self._last is not None else 0.0
         self._last = now
         for key, family in families.items():
-            changed = family.observe(self._of_model(key, readings), seconds=seconds, settling=self._is_settling(key, now))
+            own = self._gateways(key)
+            seen = {target.proxy: readings.get(target.proxy) for target in targets if target.gateway in own}
+            changed = family.observe(seen, seconds=seconds, settling=self._is_settling(key, now))
             if changed or family.looks == 1:
                 self.on_verdict(key)
 
-    def _of_model(
-        self, key: naming.ObjectKey, readings: Mapping[tuple[str, str], Mapping[str, attempts.Counters | None]]
-    ) -> dict[str, attempts.Counters | None]:
+    def _gateways(self, key: naming.ObjectKey) -> set[tuple[str, str]]:
         model = self.lookup.model(key.namespace, key.name)
-        references = lookup_.gateway_refs(model) if model is not None else set()
-        return {proxy: counters for reference in references for proxy, counters in readings.get(reference, {}).items()}
+        return lookup_.gateway_refs(model) if model is not None else set()
 
     def _is_settling(self, key: naming.ObjectKey, now: float) -> bool:
         traffic = self.table.traffic(key)
@@ -97,28 +87,12 @@ class Measurer:
         self._raised[key] = (weight, rose_at)
         return now < evidence.settled_at(rose_at, MEDIAN_LATENCY)
 
-    async def _read(self, gateways: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, attempts.Counters | None]]:
-        proxies = [(owner, uid, address) for owner in sorted(gateways) for uid, address in self._proxies(owner)]
-        results = await asyncio.gather(*(self._read_one(owner, address) for owner, _, address in proxies))
-        readings: dict[tuple[str, str], dict[str, attempts.Counters | None]] = {owner: {} for owner in gateways}
-        for (owner, uid, _), counters in zip(proxies, results, strict=True):
-            readings[owner][uid] = counters
-        return readings
-
-    def _proxies(self, owner: tuple[str, str]) -> list[tuple[str, str]]:
-        """(uid, address) of the gateway's pods that have an address."""
+    def _targets(self, owner: tuple[str, str]) -> list[poller_.Target]:
+        """The gateway's pods that have an address."""
         namespace, name = owner
         pods = self.cache.list(resources.PODS, namespace, labels=gateway_objects.labels(name))
         return [
-            (pod["metadata"]["uid"], pod["status"]["podIP"])
+            poller_.Target(pod["metadata"]["uid"], owner, pod["status"]["podIP"], self.port)
             for pod in pods
             if (pod.get("status") or {}).get("podIP") and pod["status"].get("phase") == "Running"
         ]
-
-    async def _read_one(self, owner: tuple[str, str], address: str) -> attempts.Counters | None:
-        try:
-            return await self.reader.read(owner, address)
-        except (OSError, TimeoutError) as error:
-            metrics.count_scrape_failure(*owner)
-            _log.warning("proxy not read", gateway=f"{gateway.KIND}/{owner[0]}/{owner[1]}", address=address, cause=str(error))
-            return None

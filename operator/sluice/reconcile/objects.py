@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -50,11 +51,14 @@ class Applier:
             metadata = obj["metadata"]
             if metadata["name"] in kept or metadata.get("deletionTimestamp") or not _owned(obj, owner_uid):
                 continue
-            _log.info("delete", object=f"{resource}/{namespace}/{metadata['name']}", because="it is no longer wanted")
-            try:
-                await self.client.delete(resource, namespace, metadata["name"], uid=metadata["uid"])
-            except (errors.NotFound, errors.Conflict):
-                continue  # gone, or another object of that name: the watch will tell
+            await self.delete(resource, obj)
+
+    async def delete(self, resource: resources.Resource, obj: Mapping[str, Any]) -> None:
+        """Deletes this very object, if it is still there."""
+        metadata = obj["metadata"]
+        _log.info("delete", object=f"{resource}/{metadata['namespace']}/{metadata['name']}", because="it is no longer wanted")
+        with contextlib.suppress(errors.NotFound, errors.Conflict):  # gone, or another one of that name: the watch will tell
+            await self.client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
 
 
 def _owned(obj: Mapping[str, Any], uid: str) -> bool:

@@ -6,15 +6,19 @@ import dataclasses
 from typing import Any, Final
 
 from sluice.api import evalgate, modeldeployment
+from sluice.engine import clock as clock_
 from sluice.evals import registry, request, verdict
 from sluice.evals import result as results
 from sluice.kube import cache as kube_cache
 from sluice.kube import resources
 from sluice.reconcile import objects as applier_
 from sluice.reconcile.models import gather, objects
+from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import pod_template, revision
 
+RETRY_SECONDS: Final = 30.0
+"""A Job without counts stays so long, for people to look at; then the eval runs again."""
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 
 Pair = tuple[str, str]
@@ -27,6 +31,7 @@ class Evals:
     cache: kube_cache.Cache
     image: str
     """The operator's own image."""
+    clock: clock_.Clock
 
     def statuses(
         self, observed: gather.Observed, plan: rollout_plan.Plan, candidate: revision.Revision
@@ -46,8 +51,12 @@ class Evals:
         plan: rollout_plan.Plan,
         candidate: revision.Revision,
         pairs: tuple[Pair, ...],
-    ) -> None:
-        """Starts the Jobs that are wanted and keeps the counts of those that ended."""
+    ) -> float | None:
+        """Starts the Jobs that are wanted and keeps the counts of those that ended.
+
+        Returns the seconds after which to look again because a Job ended without counts, or None.
+        """
+        again = None
         for gate, one in _evals(plan):
             wanted = self._request(observed, plan, candidate, gate, one)
             if self._counts(wanted) is not None:
@@ -56,8 +65,20 @@ class Evals:
             job = self.cache.get(resources.JOBS, wanted.namespace, wanted.name)
             if isinstance(outcome, results.EvalResult) and job is not None:
                 await applier.apply(results.to_config_map(job["metadata"] | {"ownerReferences": [wanted.owner]}, outcome))
+            elif isinstance(outcome, results.EvalFailure) and job is not None:
+                await self._clear_failed(applier, job)
+                again = RETRY_SECONDS
             elif job is None and (gate, one.name) in pairs:
                 await applier.apply(registry.runner(one.runner.type).build_job(wanted))
+        return again
+
+    async def _clear_failed(self, applier: applier_.Applier, job: dict[str, Any]) -> None:
+        """Deletes a Job that ended without counts, after a while: its name is free then, and it runs again."""
+        ended = next(
+            (c["lastTransitionTime"] for c in job["status"]["conditions"] if c["type"] in ("Complete", "Failed")), None
+        )
+        if (rollout.parse_time(ended) or 0.0) + RETRY_SECONDS < self.clock.now():
+            await applier.delete(resources.JOBS, job)
 
     def _request(
         self, observed: gather.Observed, plan: rollout_plan.Plan, candidate: revision.Revision, gate: str, one: evalgate.Eval

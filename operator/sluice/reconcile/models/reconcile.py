@@ -73,14 +73,14 @@ class ModelReconciler:
             self._send(observed, decision)
             if self.crash_after_decrease:
                 os.kill(os.getpid(), signal.SIGKILL)
-        await self._apply(observed, decided)
+        retry = await self._apply(observed, decided)
         again = await self._write_status(observed, decided)
         if decision.order is rollout.Order.STATUS_FIRST:
             self._send(observed, decision)
         self._announce(observed, decided)
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
-        waits = [seconds for seconds in (decision.wake_after, again) if seconds is not None]
+        waits = [seconds for seconds in (decision.wake_after, retry, again) if seconds is not None]
         return min(waits, default=None)
 
     def protect(self, key: naming.ObjectKey) -> None:
@@ -214,7 +214,8 @@ class ModelReconciler:
             self.programmer.program_for(observed.model)
             _log.info("traffic", model=str(observed.key), **dataclasses.asdict(decision.traffic))
 
-    async def _apply(self, observed: gather.Observed, decided: Decided) -> None:
+    async def _apply(self, observed: gather.Observed, decided: Decided) -> float | None:
+        """Makes the objects as decided; returns seconds after which an eval needs another look."""
         decision, model = decided.decision, observed.model
         await self.applier.apply_all(store.build_revisions(observed, decision))
         plan = decided.plan
@@ -227,9 +228,11 @@ class ModelReconciler:
                 await self.applier.apply(model_objects.build_evidence_config_map(model, decision.state.revision, data))
         await self.applier.apply_all(model_objects.build_revision_objects(model, observed.revisions, decision))
         candidate = observed.find(decision.state.revision) if decision.state is not None else None
+        retry = None
         if plan is not None and candidate is not None:
-            await self.evals.run(self.applier, observed, plan, candidate, decision.evals)
+            retry = await self.evals.run(self.applier, observed, plan, candidate, decision.evals)
         await self._prune(observed, decision)
+        return retry
 
     async def _prune(self, observed: gather.Observed, decision: rollout.Decision) -> None:
         metadata = observed.model.metadata
