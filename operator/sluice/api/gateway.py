@@ -285,7 +285,7 @@ class ProxyStatus(base.ApiModel):
 class RouteStatus(base.ApiModel):
     """The state of one route."""
 
-    name: Annotated[str, pydantic.Field(max_length=160, description="The route, or the served name of a ModelDeployment.")]
+    name: Annotated[str, pydantic.Field(max_length=160, description="The route, or <namespace>/<name> of a ModelDeployment.")]
     models: Annotated[tuple[base.ModelName, ...], pydantic.Field(max_length=16, description="Models it answers for.")] = ()
     conditions: Annotated[
         tuple[cond.Condition, ...],
