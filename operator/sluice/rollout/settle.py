@@ -72,7 +72,9 @@ def _known_traffic(case: case_.Case) -> model.Traffic:
     sent, persisted = case.inputs.sent, max(case.inputs.last_epoch, case.inputs.state.epoch if case.inputs.state else 0)
     if sent is not None and sent.traffic.epoch >= persisted:
         return sent.traffic
-    return dataclasses.replace(_traffic(case.serving, case.state), epoch=persisted)
+    # A revision in rollout that is labelled Stable was not when its traffic was last decided.
+    promoted = case.state is not None and case.state.revision == case.serving
+    return dataclasses.replace(_traffic(None if promoted else case.serving, case.state), epoch=persisted)
 
 
 def _with_epoch(traffic: model.Traffic, known: model.Traffic) -> model.Traffic:

@@ -107,7 +107,7 @@ class Rollouts(stateful.RuleBasedStateMachine):
     def api(self, up: bool) -> None:
         """The API server stops or is back."""
         self.world.api_up = up
-        self.world.run(1)
+        self.world.run(4)
 
     @stateful.rule(works=st.booleans())
     def source(self, works: bool) -> None:
@@ -134,7 +134,7 @@ class Rollouts(stateful.RuleBasedStateMachine):
         world = self.world
         world.api_up, world.source_ok, world.split, world.crash_after = True, True, self.gateway, None
         self.heal()
-        world.run()
+        world.come_to_rest()
         stable = model.stable_revision(world.known())
         assert world.wanted is not None
         wanted = world.revisions[world.wanted]
@@ -153,5 +153,5 @@ class Rollouts(stateful.RuleBasedStateMachine):
         assert world_.Label.CANDIDATE not in labels
 
 
-Rollouts.TestCase.settings = hypothesis.settings(max_examples=300, stateful_step_count=40, deadline=None)
+Rollouts.TestCase.settings = hypothesis.settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestRollouts = Rollouts.TestCase

@@ -333,6 +333,7 @@ class World:
     def check_increase(self, inputs: model.Input, decision: model.Decision) -> None:
         """Weight rises only on a warm revision whose gates so far have passed, and with none that failed or broke."""
         assert decision.state is not None
+        assert inputs.wanted == decision.state.revision, "a revision that nobody asks for any more gets no more traffic"
         known = inputs.find(decision.state.revision)
         assert known is not None
         said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
@@ -399,8 +400,19 @@ class World:
                 assert not live or self.target is None, f"pods of {name} leave while a proxy sends to them"
                 known.deployed, known.ready, known.terminating = False, 0, True
 
-    def run(self, rounds: int = 60) -> None:
-        """Lets a healed world come to rest."""
+    def come_to_rest(self, rounds: int = 60) -> None:
+        """Runs until no rollout is under way and nothing changes any more, `rounds` at most."""
+        still = 0
+        for _ in range(rounds):
+            before = (self.status_version, self.target, [dataclasses.astuple(known) for known in self.revisions.values()])
+            self.run(1)
+            after = (self.status_version, self.target, [dataclasses.astuple(known) for known in self.revisions.values()])
+            still = still + 1 if before == after and self.status is None else 0
+            if still == 3:
+                return
+
+    def run(self, rounds: int) -> None:
+        """Time passes and nothing new goes wrong."""
         for _ in range(rounds):
             self.sync()
             self.pods_move()
