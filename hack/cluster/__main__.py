@@ -1,4 +1,4 @@
-"""`python -m hack.cluster up|down|status|kubeconfig [--name NAME] [--image TAR]…`, on the kind of cluster $CLUSTER names."""
+"""`python -m hack.cluster build|up|down|status|kubeconfig [--name NAME] [--image TAR]…`, on a cluster of the kind $CLUSTER."""
 
 import argparse
 import sys
@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hack import apt
-from hack.cluster import driver, errors
+from hack.cluster import driver, embedded, errors
 from hack.images import errors as image_errors
 
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m hack.cluster", description=__doc__)
-    parser.add_argument("command", choices=("up", "down", "status", "kubeconfig"))
+    parser.add_argument("command", choices=("build", "up", "down", "status", "kubeconfig"))
     parser.add_argument("--name", default=driver.DEFAULT_NAME, help="clusters of different names run side by side")
     parser.add_argument("--image", type=Path, action="append", default=[], help="OCI layout tar to import (up only)")
     options = parser.parse_args(arguments)
     try:
         cluster = driver.choose(options.name)
         match options.command:
+            case "build":
+                embedded.build_programs()
             case "up":
                 cluster.up(options.image)
             case "down":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from hack.cluster import embedded, errors, existing, kind
+from hack.cluster import embedded, errors, existing, host, kind
 
 DEFAULT_NAME = "sluice"
 
@@ -37,8 +37,9 @@ def choose(name: str = DEFAULT_NAME, wanted: str | None = None) -> Cluster:
     """Return the cluster of a name, of the kind wanted or, when None, named by $CLUSTER.
 
     Raises:
-        ClusterError: there is no such kind.
+        ClusterError: there is no such kind, or it cannot have that name.
     """
+    host.check_name(name)
     wanted = wanted or os.environ.get("CLUSTER") or "embedded"
     match wanted:
         case "embedded":

@@ -42,8 +42,9 @@ class Embedded:
             ClusterError: something is missing, or does not get ready.
         """
         host.check(self.name)
+        self._check_disk(tars)
         host.prepare()
-        self._build()
+        build_programs()
         with self._locked():
             record = registry.allocate(self.name)
             if not self._works(record):
@@ -52,7 +53,7 @@ class Embedded:
             self._fill(record)
             for tar in tars:
                 self._import(record, tar)
-        print(f"cluster {self.name}: up; export KUBECONFIG={self.kubeconfig}", flush=True)
+        print(f"cluster {self.name}: up; try: KUBECONFIG={self.kubeconfig} {self._kubectl_link} get pods -A", flush=True)
         return self.kubeconfig
 
     def down(self) -> None:
@@ -77,19 +78,15 @@ class Embedded:
         network = record.network
         return f"cluster {self.name}: {state}, node {network.node_ip}, pods {network.pod_cidr}, host {network.host_ip}"
 
-    def _build(self) -> None:
-        """Build what is missing, before the clock of the start runs."""
-        if not binaries.all_built():
-            host.check_disk(paths.cache_root(), host.BUILD_BYTES, "build the cluster's programs")
-        for program in ("kubectl", "containerd"):
-            binaries.ensure(program)
-        for image in ("pause", "coredns"):
-            build.ensure_image(image)
-        binaries.remove_build_caches()
+    def _check_disk(self, tars: Sequence[Path]) -> None:
+        """Check before the long work that it can end: images count until there is a first cluster that keeps them."""
+        home = nodepaths.on_host(self.name)
+        images_bytes = 0 if home.images.exists() else sum(host.image_bytes(tar.stat().st_size) for tar in tars)
+        build_bytes = 0 if binaries.all_built() else host.BUILD_BYTES
+        host.check_disk(home.home, host.RUN_BYTES + images_bytes + build_bytes, f"start cluster {self.name}")
 
     def _start(self, record: registry.Record) -> registry.Record:
-        home, started = nodepaths.on_host(self.name), time.monotonic()
-        host.check_disk(home.home, host.RUN_BYTES, f"start cluster {self.name}")
+        started = time.monotonic()
         described = boot.describe(self.name, record.index)
         host.make_cgroups(described.cgroup_root)
         boot.write_files(described, build.ensure_image("pause").ref)
@@ -105,6 +102,8 @@ class Embedded:
         authority = pki.load(nodepaths.on_host(self.name).pki)
         assert authority is not None
         authority.write_kubeconfig("admin", boot.server(record.network), self.kubeconfig)
+        self._kubectl_link.unlink(missing_ok=True)
+        self._kubectl_link.symlink_to(binaries.ensure("kubectl"))
         dns = build.ensure_image("coredns")
         for image in (build.ensure_image("pause"), dns):
             self._import(record, image.tar)
@@ -133,6 +132,11 @@ class Embedded:
             said = " ".join(ran.stderr.split())
             raise errors.ClusterError(f"Cannot start cluster {self.name}: kubectl {arguments[0]}: {said}; logs are in {logs}")
 
+    @property
+    def _kubectl_link(self) -> Path:
+        """A kubectl of the cluster's version, beside its kubeconfig, for people."""
+        return self.kubeconfig.with_name("kubectl")
+
     def _works(self, record: registry.Record) -> bool:
         return record.is_running() and self._probe(record).get("/readyz") == http.HTTPStatus.OK
 
@@ -153,3 +157,12 @@ class Embedded:
 
     def _locked(self) -> registry.Lock:
         return registry.locked(nodepaths.on_host(self.name).home / ".lock")
+
+
+def build_programs() -> None:
+    """Build the programs and the two images that every embedded cluster needs, unless the cache has them."""
+    for program in ("kubectl", "containerd"):
+        binaries.ensure(program)
+    for image in ("pause", "coredns"):
+        build.ensure_image(image)
+    binaries.remove_build_caches()

@@ -4,6 +4,7 @@ The Debian packages are the only thing that stays on the host.
 """
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from hack import apt
 from hack.cluster import errors, nodepaths, paths
 
 GIB = 1 << 30
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,18}[a-z0-9])?")
+"""Names become host names, cgroups and files."""
 PACKAGES = ("containernetworking-plugins", "iproute2", "nftables", "runc", "util-linux")
 RUN_BYTES = 1 * GIB
 """A running cluster: etcd, logs, writable layers and volumes of pods."""
@@ -20,6 +23,8 @@ BUILD_BYTES = 8 * GIB
 UNPACKED = 1.2
 """How many times its tar file an unpacked image may take."""
 CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ("cpu", "cpuset", "hugetlb", "memory", "pids")
+"""What a kubelet needs of cgroups version 2."""
 
 
 def check(name: str) -> None:
@@ -29,6 +34,7 @@ def check(name: str) -> None:
         ClusterError: not Linux, not root, or the cache is where the node cannot have it.
     """
     what = f"Cannot start cluster {name}"
+    check_name(name)
     if sys.platform != "linux":
         raise errors.ClusterError(f"{what}: the embedded cluster needs Linux; with Docker, use CLUSTER=kind")
     if os.geteuid() != 0:
@@ -36,6 +42,13 @@ def check(name: str) -> None:
     home = nodepaths.on_host(name).home.resolve()
     if home.is_relative_to("/run") or home.is_relative_to("/var/log"):
         raise errors.ClusterError(f"{what}: the cache {paths.cache_root()} is below /run or /var/log, which nodes hide")
+
+
+def check_name(name: str) -> None:
+    """Check that a cluster can have a name; raises ClusterError."""
+    if not NAME.fullmatch(name):
+        rule = "a name is up to 20 small letters, digits and hyphens, and starts with a letter"
+        raise errors.ClusterError(f"Cannot use the cluster name {name!r}: {rule}")
 
 
 def prepare() -> None:
@@ -80,6 +93,11 @@ def cgroup_roots(cgroup: str, mounted: Path = CGROUPS) -> list[Path]:
 
 def make_cgroups(cgroup: str) -> None:
     """Make a cgroup in every hierarchy: the kubelet wants its root to exist."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        # Version 2: the root must hand its controllers down, as any kubelet has it do. Not tried: our machines are hybrid.
+        there = (CGROUPS / "cgroup.controllers").read_text().split()
+        enabled = " ".join(f"+{name}" for name in CONTROLLERS if name in there)
+        (CGROUPS / "cgroup.subtree_control").write_text(enabled)
     for root in cgroup_roots(cgroup):
         root.mkdir(exist_ok=True)
 
