@@ -17,6 +17,8 @@ from sluice.sources import envoy
 
 PLAN_KEY: Final = "plan.json"
 EVIDENCE_KEY: Final = "evidence.json"
+SILENCE_LIMIT: Final = 5.0
+"""Seconds without any reading after which a measurement counts as failed."""
 _RATE_MEMORY: Final = 0.9
 """Share of the old rate that one second keeps: a mean over about ten seconds, for `needs`."""
 
@@ -34,15 +36,21 @@ class Family:
     counters: envoy.Accumulator
     resumed: bool = False
     """The next block covers the time since the evidence was persisted."""
-    source_ok: bool = True
+    silent: float = 0.0
+    """Seconds since any proxy could be read."""
     rate: float | None = None
     """Counted requests of the revision a second, over the last seconds."""
     looks: int = 0
 
+    @property
+    def source_ok(self) -> bool:
+        """Whether the counters can be read: one look that failed says nothing yet."""
+        return self.silent < SILENCE_LIMIT
+
     def observe(self, readings: Mapping[str, envoy.Reading | None], *, seconds: float, settling: bool) -> bool:
         """Takes one reading of every proxy (None: it could not be read). Returns whether a verdict changed."""
         before = self._verdicts()
-        self.source_ok = not readings or any(reading is not None for reading in readings.values())
+        self.silent = 0.0 if any(reading is not None for reading in readings.values()) else self.silent + seconds
         delta = self.counters.observe(readings)
         for name, metric in self.metrics.items():
             block = registry.block(metric.plan.signal, delta, self.canary, self.stable)
