@@ -7,13 +7,12 @@ caller's.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import math
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
-from sluice.kube import client, election, errors, resources, retry
+from sluice.kube import client, election, errors, resources, retry, times
 from sluice.observability import logs
 
 _log = logs.get(__name__)
@@ -195,7 +194,7 @@ class Elector:
 
     async def _write(self, action: election.Action) -> election.Record:
         known = self._state.record
-        mine = election.Record(self._identity, self._timing.duration, version="", acquired=_micro_time(self._time.now()))
+        mine = election.Record(self._identity, self._timing.duration, version="", acquired=times.micro_time(self._time.now()))
         if action is election.Action.CREATE or known is None:
             return await self._leases.create(mine, self._time.now())
         taken = known.holder != self._identity
@@ -267,7 +266,7 @@ class KubeLeases:
         spec: client.Object = {
             "holderIdentity": record.holder,
             "leaseDurationSeconds": max(1, math.ceil(record.duration)),
-            "renewTime": _micro_time(now),
+            "renewTime": times.micro_time(now),
             "leaseTransitions": record.transitions,
         }
         if record.acquired:
@@ -284,8 +283,3 @@ def _parse(lease: client.Object) -> election.Record:
         transitions=int(spec.get("leaseTransitions") or 0),
         acquired=spec.get("acquireTime") or "",
     )
-
-
-def _micro_time(epoch: float) -> str:
-    """Kubernetes' MicroTime."""
-    return datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
