@@ -81,7 +81,7 @@ class Replica:
         self.lookup = lookup_.Lookup(self.cache)
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
         self.trust = trust.Trust(client, settings.namespace, self.clock, settings.xds_address)
-        self.recorder = kube_events.Recorder(client, settings.pod_name)
+        self.recorder = kube_events.Recorder(client, instance=settings.pod_name, now=self.clock.now)
         self._session: aiohttp.ClientSession | None = None
         self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
         self.elector = lease.Elector(

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import Final
 
-from sluice.api import durations, modeldeployment, naming
+from sluice.api import base, durations, modeldeployment, naming
 from sluice.engine import clock as clock_
 from sluice.kube import client as kube_client
 from sluice.kube import events as kube_events
@@ -308,9 +308,14 @@ class ModelReconciler:
         )
 
     def _announce(self, observed: gather.Observed, decided: Decided) -> None:
+        metadata = observed.model.metadata
+        regarding = {
+            "apiVersion": base.API_VERSION,
+            "kind": modeldeployment.KIND,
+            "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
+        }
         for event in decided.decision.events:
-            self.recorder.record(
-                modeldeployment.KIND, observed.model.metadata, event.reason, event.message, warning=event.warning
-            )
+            type_ = kube_events.Type.WARNING if event.warning else kube_events.Type.NORMAL
+            self.recorder.tell(kube_events.Event(regarding, type_, event.reason, event.message))
         if decided.decision.state is None and decided.decision.ended is not None:
             self.book.close(observed.key)
