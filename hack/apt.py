@@ -4,11 +4,14 @@ This is the one place that changes the host; which packages are needed is said b
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from hack.cluster import paths
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 """Asked by Debian's package scripts before they start a service; an exit status of 101 forbids it."""
@@ -80,13 +83,17 @@ def _apt_get(*arguments: str) -> str | None:
 
 @contextlib.contextmanager
 def _services_stay_off() -> Iterator[None]:
-    """Let no package start a service; an existing policy of the host's is left as it is."""
-    if POLICY.exists():
-        yield
-        return
-    POLICY.write_text("#!/bin/sh\nexit 101\n")
-    POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        POLICY.unlink(missing_ok=True)
+    """Let no package start a service; an existing policy of the host's is left as it is. One process at a time."""
+    lock = paths.cache_root() / ".apt.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if POLICY.exists():
+            yield
+            return
+        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.chmod(0o755)
+        try:
+            yield
+        finally:
+            POLICY.unlink(missing_ok=True)

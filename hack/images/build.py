@@ -8,7 +8,7 @@ from pathlib import Path
 from hack.images import cache, catalogue, layers, oci
 
 TAR, FACTS = "image.tar", "image.json"
-KEPT = 3
+KEPT = 2
 """How many builds of each image stay in the cache: what a running cluster or another checkout uses is not removed."""
 
 

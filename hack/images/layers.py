@@ -19,7 +19,7 @@ FORMAT = "1"
 LAYER_FILE = "layer.tar"
 DIGEST_FILE = "digest"
 DIRECTORY_MODE = 0o755
-KEPT = 3
+KEPT = 2
 """Layers of one label in the cache: another checkout, or the change that is taken back, may want the one before."""
 
 

@@ -50,10 +50,9 @@ def install(target: Path, requirements: Path) -> None:
     Nothing is kept in uv's own cache: ours has the result.
     """
     platform_tag = f"{platform.machine()}-manylinux_{GLIBC}"
-    _uv(
-        *("pip", "install", "--quiet", "--no-cache", "--no-deps", "--only-binary", ":all:", "--target", str(target)),
-        *("--python-version", rootfs.PYTHON, "--python-platform", platform_tag, "-r", str(requirements)),
-    )
+    images_python = ("--python", sys.executable, "--python-version", rootfs.PYTHON, "--python-platform", platform_tag)
+    exactly = ("--no-cache", "--no-deps", "--only-binary", ":all:", "--target", str(target), "-r", str(requirements))
+    _uv("pip", "install", "--quiet", *images_python, *exactly)
 
 
 def export_runtime_requirements() -> str:
