@@ -1,43 +1,59 @@
-"""The operator's own HTTP port: `/healthz` (the event loop turns), `/readyz` (the cache is complete), `/metrics`."""
+"""`/healthz`, `/readyz` and `/metrics` of one replica.
+
+Alive means that the event loop turns. Ready means that the cache is complete, so a replica that does not lead is ready too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from sluice.observability import metrics
+from sluice.observability import metrics, watchdog
+
+Missing = Callable[[], Sequence[str]]
+"""What keeps the replica from being ready, in words; empty when nothing does."""
 
 
 class Server:
-    """Serves the three paths on every replica, leader or not."""
+    """Serves until `stop`. `port` is that asked for, after `start` the one bound (0 takes any)."""
 
-    def __init__(self, *, not_ready: Callable[[], str | None]) -> None:
-        self._not_ready = not_ready
-        self._runner: web.AppRunner | None = None
-
-    async def start(self, address: str, port: int) -> None:
-        """Listens. Raises OSError when the port is taken."""
+    def __init__(self, host: str, port: int, *, numbers: metrics.Metrics, missing: Missing, dog: watchdog.Watchdog) -> None:
+        self._host = host
+        self.port = port
+        self._numbers = numbers
+        self._missing = missing
+        self._dog = dog
         app = web.Application()
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+    async def start(self) -> None:
+        """Binds. Raises OSError when the port is taken."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, address, port).start()
+        await web.TCPSite(self._runner, self._host, self.port).start()
+        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stops listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Closes the port and all connections."""
+        await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        # That it answers at all is the statement: a stuck loop doesn't, and the kubelet restarts us.
+        if self._dog.stuck:
+            return web.Response(status=503, text=f"the event loop stood still for {self._dog.silence:.0f} s\n")
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        reason = self._not_ready()
-        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")
+        missing = self._missing()
+        if missing:
+            return web.Response(status=503, text="waiting for: " + ", ".join(missing) + "\n")
+        return web.Response(text="ok\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(body=self._numbers.render(), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -1,102 +1,106 @@
-"""What this replica tells Prometheus. One place names every series; callers set values."""
+"""The operator's own metrics, in one place, with the names that dashboards and alerts use.
+
+Values come from those who know them; this module knows no kind and reads nothing.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 import prometheus_client
+from prometheus_client import Counter, Gauge, Histogram
 
-from sluice.api import modeldeployment, naming
-
-REGISTRY: Final = prometheus_client.CollectorRegistry()
-
-QUEUE_DEPTH: Final = prometheus_client.Gauge("sluice_queue_depth", "Keys that are due but not running.", registry=REGISTRY)
-RECONCILE_SECONDS: Final = prometheus_client.Histogram(
-    "sluice_reconcile_seconds",
-    "Duration of one reconcile.",
-    ["kind"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-    registry=REGISTRY,
-)
-RECONCILE_ERRORS: Final = prometheus_client.Counter(
-    "sluice_reconcile_errors", "Reconciles that failed and are retried.", ["kind", "error"], registry=REGISTRY
-)
-LEADER: Final = prometheus_client.Gauge("sluice_leader", "1 while this replica leads.", registry=REGISTRY)
-XDS_STREAMS: Final = prometheus_client.Gauge(
-    "sluice_xds_streams", "Proxies with a configuration stream to this replica.", ["namespace", "gateway"], registry=REGISTRY
-)
-XDS_REJECTED: Final = prometheus_client.Gauge(
-    "sluice_xds_rejected", "Proxies that refuse a part of their configuration.", ["namespace", "gateway"], registry=REGISTRY
-)
-SCRAPE_FAILURES: Final = prometheus_client.Counter(
-    "sluice_scrape_failures", "Proxies whose counters could not be read.", ["namespace", "gateway"], registry=REGISTRY
-)
-ROLLOUT_WEIGHT: Final = prometheus_client.Gauge(
-    "sluice_rollout_weight_percent", "Percent of traffic for the revision in rollout.", ["namespace", "name"], registry=REGISTRY
-)
-ROLLOUT_PHASE: Final = prometheus_client.Gauge(
-    "sluice_rollout_phase", "1 for the phase that the rollout is in.", ["namespace", "name", "phase"], registry=REGISTRY
-)
+CONTENT_TYPE: Final = prometheus_client.CONTENT_TYPE_LATEST
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class QueueObserver:
-    """Hears what the work queue does; see `engine.queue.Observer`."""
+class Metrics:
+    """One registry. Tests make their own; a process has one."""
 
-    def depth(self, waiting: int) -> None:
-        """The number of keys that are due but not running."""
-        QUEUE_DEPTH.set(waiting)
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self._phases: dict[tuple[str, str], str] = {}
+        self._revisions: dict[tuple[str, str], set[str]] = {}
+        self._add_process()
+        self._add_work()
+        self._add_xds()
+        self._add_rollouts()
 
-    def finished(self, key: naming.ObjectKey, seconds: float, error: Exception | None) -> None:
-        """A run ended."""
-        RECONCILE_SECONDS.labels(key.kind).observe(seconds)
-        if error is not None:
-            RECONCILE_ERRORS.labels(key.kind, type(error).__name__).inc()
+    def _add_process(self) -> None:
+        prometheus_client.ProcessCollector(registry=self.registry)
+        self.leader = Gauge("sluice_leader", "1 while this replica leads.", registry=self.registry)
+        self.protect_only = Gauge(
+            "sluice_protect_only", "1 while this replica cannot reach the API server and only protects.", registry=self.registry
+        )
+        self.cached_objects = Gauge("sluice_cached_objects", "Objects in the cache.", ["resource"], registry=self.registry)
 
+    def _add_work(self) -> None:
+        self.queue_depth = Gauge("sluice_queue_depth", "Keys that are due and wait for a worker.", registry=self.registry)
+        self.reconcile_seconds = Histogram(
+            "sluice_reconcile_seconds", "Duration of reconciles.", ["kind"], buckets=_SECONDS, registry=self.registry
+        )
+        self.reconcile_errors = Counter(
+            "sluice_reconcile_errors", "Reconciles that failed and are retried.", ["kind", "reason"], registry=self.registry
+        )
+        self.scrape_seconds = Histogram(
+            "sluice_scrape_seconds",
+            "Duration of reading one proxy's attempt counters.",
+            ["gateway"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.scrape_errors = Counter(
+            "sluice_scrape_errors", "Readings of a proxy's counters that failed.", ["gateway"], registry=self.registry
+        )
 
-def set_leader(*, leads: bool) -> None:
-    """Whether this replica leads."""
-    LEADER.set(1 if leads else 0)
+    def _add_xds(self) -> None:
+        self.xds_streams = Gauge("sluice_xds_streams", "Connected proxies.", ["gateway"], registry=self.registry)
+        self.xds_nacks = Counter(
+            "sluice_xds_nacks", "Configurations that a proxy rejected.", ["gateway"], registry=self.registry
+        )
 
+    def _add_rollouts(self) -> None:
+        self._weight = Gauge(
+            "sluice_rollout_weight",
+            "Share of the traffic that a revision gets, 0 to 1.",
+            ["namespace", "name", "revision"],
+            registry=self.registry,
+        )
+        self._phase = Gauge(
+            "sluice_rollout_phase",
+            "1 for the phase that a rollout is in.",
+            ["namespace", "name", "phase"],
+            registry=self.registry,
+        )
 
-def set_gateway(namespace: str, name: str, *, connected: int, rejected: int) -> None:
-    """What is known of a Gateway's proxies."""
-    XDS_STREAMS.labels(namespace, name).set(connected)
-    XDS_REJECTED.labels(namespace, name).set(rejected)
+    def set_rollout(self, namespace: str, name: str, *, phase: str, weights: dict[str, float]) -> None:
+        """The phase of a ModelDeployment's rollout, and the shares (0 to 1) of its revisions; what was there before goes."""
+        key = (namespace, name)
+        before = self._phases.get(key)
+        if before is not None and before != phase:
+            self._phase.remove(*key, before)
+        self._phases[key] = phase
+        self._phase.labels(*key, phase).set(1)
+        for revision in self._revisions.get(key, set()) - weights.keys():
+            self._weight.remove(*key, revision)
+        self._revisions[key] = set(weights)
+        for revision, weight in weights.items():
+            self._weight.labels(*key, revision).set(weight)
 
+    def forget_rollout(self, namespace: str, name: str) -> None:
+        """The ModelDeployment is gone, and so are its series."""
+        key = (namespace, name)
+        phase = self._phases.pop(key, None)
+        if phase is not None:
+            self._phase.remove(*key, phase)
+        for revision in self._revisions.pop(key, set()):
+            self._weight.remove(*key, revision)
 
-def forget_gateway(namespace: str, name: str) -> None:
-    """The Gateway is gone."""
-    _remove(XDS_STREAMS, namespace, name)
-    _remove(XDS_REJECTED, namespace, name)
+    def set_role(self, *, leader: bool, protect_only: bool) -> None:
+        """What the elector says."""
+        self.leader.set(leader)
+        self.protect_only.set(protect_only)
 
-
-def count_scrape_failure(namespace: str, name: str) -> None:
-    """A proxy of the Gateway could not be read."""
-    SCRAPE_FAILURES.labels(namespace, name).inc()
-
-
-def set_rollout(namespace: str, name: str, rollout: modeldeployment.RolloutStatus | None) -> None:
-    """Where a ModelDeployment's rollout is; None: there is none under way."""
-    now = rollout.phase if rollout is not None else modeldeployment.Phase.IDLE
-    ROLLOUT_WEIGHT.labels(namespace, name).set(float(rollout.weight) if rollout is not None else 0.0)
-    for phase in modeldeployment.Phase:
-        ROLLOUT_PHASE.labels(namespace, name, phase.value).set(1 if phase is now else 0)
-
-
-def forget_rollout(namespace: str, name: str) -> None:
-    """The ModelDeployment is gone."""
-    _remove(ROLLOUT_WEIGHT, namespace, name)
-    for phase in modeldeployment.Phase:
-        _remove(ROLLOUT_PHASE, namespace, name, phase.value)
-
-
-def text() -> bytes:
-    """All series in Prometheus' text format."""
-    return prometheus_client.generate_latest(REGISTRY)
-
-
-def _remove(metric: prometheus_client.Gauge, *labels: str) -> None:
-    try:
-        metric.remove(*labels)
-    except KeyError:
-        return  # it was never set
+    def render(self) -> bytes:
+        """The page that Prometheus scrapes, of `CONTENT_TYPE`."""
+        return prometheus_client.generate_latest(self.registry)
