@@ -7,9 +7,9 @@ Envoy adds none):
     envoy_sluice_attempts{revision="prod/chat-7c9d0f1a",route="chat",code="200",flags="-",stream="",placeholder=""} 12
 
 One sample per upstream attempt, retries included: the evidence of rollouts. `revision` is the Envoy cluster
-(`<ns>/<md>-<hash>`, or `provider/<name>`), `route` the route's name (explicit, or `<ns>/<md>`), `code` the attempt's HTTP status (`0`: none came),
-`flags` Envoy's response flags joined by commas (`-`: none), `stream` `true`, `false` or empty (not in the body),
-`placeholder` `yes` for an attempt on the refusing endpoint that stands in for an empty revision, else empty.
+(`<ns>/<md>-<hash>`, or `provider/<name>`), `route` the route's name (explicit, or `<ns>/<md>`), `code` the attempt's HTTP
+status (`0`: none came), `flags` Envoy's response flags joined by commas (`-`: none), `stream` `true`, `false` or empty (not in
+the body), `placeholder` `yes` for an attempt on the refusing endpoint that stands in for an empty revision, else empty.
 
     # TYPE envoy_sluice_requests counter
     envoy_sluice_requests{route="chat",code="200",flags="-",client="team-a"} 12
