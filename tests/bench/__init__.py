@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that measure the real thing, print a table and write `build/bench/<name>.json`. Nothing is asserted."""

@@ -1,0 +1,63 @@
+"""Runs one benchmark by name: `python -m tests.bench propagation` (`make bench NAME=propagation`)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import rich.console
+import rich.table
+
+from tests.bench import propagation
+
+Benchmark = Callable[[pathlib.Path], Awaitable[Mapping[str, Any]]]
+"""Takes an empty directory, gives its figures: names with their unit, such as `p99_ms`."""
+
+BENCHMARKS: Final[Mapping[str, tuple[str, Benchmark]]] = {
+    "propagation": ("a weight changes -> all traffic has moved at a real Envoy", propagation.run),
+}
+RESULTS: Final = pathlib.Path("build/bench")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs, prints and writes one benchmark. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="make bench NAME=<name>")
+    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    name = parser.parse_args(arguments).name
+    title, benchmark = BENCHMARKS[name]
+    with tempfile.TemporaryDirectory(prefix=f"sluice-bench-{name}-") as directory:
+        figures = dict(asyncio.run(_run(benchmark, pathlib.Path(directory))))
+    figures["machine"] = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n")
+    _print(f"{name}: {title}", figures, path)
+    return 0
+
+
+async def _run(benchmark: Benchmark, directory: pathlib.Path) -> Mapping[str, Any]:
+    return await benchmark(directory)
+
+
+def _print(title: str, figures: Mapping[str, Any], path: pathlib.Path) -> None:
+    table = rich.table.Table(title=title)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        if not isinstance(value, Mapping):
+            table.add_row(name, f"{value:g}" if isinstance(value, float) else str(value))
+    console = rich.console.Console()
+    console.print(table)
+    console.print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
