@@ -29,6 +29,8 @@ _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
 _CLOCK_SLACK: Final = 10.0
 """Seconds by which clocks of operator replicas may differ, and Envoy's uptime may lag."""
+_UPTIME_GRAIN: Final = 1.0
+"""Seconds by which Envoy's uptime may be too long: it is a difference of whole seconds."""
 
 
 class ScrapeError(Exception):
@@ -42,7 +44,7 @@ class Reading:
     at: float
     """Seconds since the epoch."""
     uptime: int
-    """Seconds since the proxy's process began, as the proxy says; late by two at most."""
+    """Seconds since the proxy's process began, as the proxy says: up to one too long, or two too short."""
     series: Mapping[str, int]
     """Labels as the proxy writes them -> attempts since the process began. `parse_key` reads the labels."""
 
@@ -178,7 +180,7 @@ class Accumulator:
         last = self._last.get(proxy)
         assert self._since is not None
         if last is None:
-            return {} if reading.at - reading.uptime > self._since else reading.series
+            return {} if reading.at - reading.uptime + _UPTIME_GRAIN > self._since else reading.series
         restarted = reading.uptime < last.uptime or reading.at - last.at > reading.uptime + _CLOCK_SLACK
         return {} if restarted else last.series
 
