@@ -22,7 +22,7 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import connection, election, errors, lease
 from sluice.kube import events as kube_events
-from sluice.observability import http, logs, metrics
+from sluice.observability import http, logs, metrics, watchdog
 from sluice.pki import authority, identity
 from sluice.reconcile import controller, evidence, measure, objects, policies, programmer, traffic, trust
 from sluice.reconcile import lookup as lookup_
@@ -77,6 +77,7 @@ class Replica:
         self.settings = settings
         self.client = client
         self.clock = clock_.SystemClock()
+        self.numbers = metrics.Metrics()
         self.cache = kube_cache.Cache()
         self.lookup = lookup_.Lookup(self.cache)
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
@@ -100,9 +101,17 @@ class Replica:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Starts everything in order, follows the role, and stops everything in order."""
-        web = http.Server(not_ready=self._not_ready)
-        await web.start(self.settings.listen_address, self.settings.http_port)
+        dog = watchdog.Watchdog()
+        web = http.Server(
+            self.settings.listen_address,
+            self.settings.http_port,
+            numbers=self.numbers,
+            missing=lambda: self.watches.missing,
+            dog=dog,
+        )
+        await web.start()
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._cancel, asyncio.create_task(dog.run(), name="watchdog"))
             stack.push_async_callback(web.stop)
             stack.push_async_callback(self._close_session)
             stack.push_async_callback(self._cancel, asyncio.create_task(self.watches.run(), name="watches"))
@@ -123,11 +132,6 @@ class Replica:
             await self.elector.stop()
             await self._cancel(elector)
             _log.info("stopped", identity=self.settings.pod_name)
-
-    def _not_ready(self) -> str | None:
-        """Why this replica is not ready; a replica that does not lead is ready once its cache is complete."""
-        missing = self.watches.missing
-        return f"waits for the first list of {', '.join(missing)}" if missing else None
 
     async def _prepare(self) -> None:
         """Waits for the API server, the CA and a complete cache: before that this replica can't lead."""
@@ -162,6 +166,7 @@ class Replica:
             evals=evals.Evals(self.cache, settings.operator_image, self.clock),
             recorder=self.recorder,
             clock=self.clock,
+            numbers=self.numbers,
             crash_after_decrease=settings.crash_after_decrease,
         )
         gateway_reconciler = gateways.GatewayReconciler(
@@ -173,6 +178,7 @@ class Replica:
             ads=ads,
             trust=self.trust,
             clock=self.clock,
+            numbers=self.numbers,
             image=settings.envoy_image,
             xds_host=settings.xds_address,
             xds_port=settings.xds_port,
@@ -188,7 +194,7 @@ class Replica:
             ),
             ads=ads,
             workers=settings.workers,
-            observer=metrics.QueueObserver(),
+            numbers=self.numbers,
         )
         control.measurer = measure.Measurer(
             cache=self.cache,
@@ -197,6 +203,7 @@ class Replica:
             poller=poller.Poller(self._scrape),
             port=settings.stats_port,
             clock=self.clock,
+            numbers=self.numbers,
             interval=settings.scrape_interval,
             family_of=model_reconciler.family_of,
             on_verdict=control.verdict_changed,
@@ -218,7 +225,7 @@ class Replica:
         """Does what each new role asks for, one after the other."""
         while True:
             role = await self.roles.get()
-            metrics.set_leader(leads=role is election.Role.LEADER)
+            self.numbers.set_role(leader=role is election.Role.LEADER, protect_only=role is election.Role.PROTECT_ONLY)
             await control.assume(role)
 
     async def _keep_trust(self, ads: server.AdsServer) -> None:

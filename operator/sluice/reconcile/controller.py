@@ -15,7 +15,7 @@ from sluice.api import evalgate, gateway, modeldeployment, naming, ratelimitpoli
 from sluice.engine import queue as queue_
 from sluice.kube import cache as kube_cache
 from sluice.kube import election, errors, resources
-from sluice.observability import logs
+from sluice.observability import logs, metrics
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import measure, triggers
 from sluice.reconcile import policies as policies_
@@ -42,6 +42,25 @@ class Reconcilers:
     gates: policies_.GateReconciler
 
 
+class Observer:
+    """Tells of the work queue: see `engine.queue.Observer`."""
+
+    def __init__(self, numbers: metrics.Metrics) -> None:
+        self._numbers = numbers
+
+    def depth(self, waiting: int) -> None:
+        """The number of keys that are due but not running."""
+        self._numbers.queue_depth.set(waiting)
+
+    def finished(self, key: naming.ObjectKey, seconds: float, error: Exception | None) -> None:
+        """A run ended; one that failed is retried."""
+        self._numbers.reconcile_seconds.labels(key.kind).observe(seconds)
+        if error is not None:
+            self._numbers.reconcile_errors.labels(key.kind, type(error).__name__).inc()
+            expected = isinstance(error, errors.ApiError)
+            _log.warning("reconcile failed", object=str(key), cause=str(error), exc_info=None if expected else error)
+
+
 class Controller:
     """Turns cache changes, verdicts, acknowledgements and roles into runs of reconcilers."""
 
@@ -53,10 +72,12 @@ class Controller:
         reconcilers: Reconcilers,
         ads: server.AdsServer,
         workers: int,
-        observer: queue_.Observer[naming.ObjectKey] | None = None,
+        numbers: metrics.Metrics,
     ) -> None:
         self.role = election.Role.FOLLOWER
-        self.queue: queue_.KeyedQueue[naming.ObjectKey] = queue_.KeyedQueue(self._run, workers=workers, observer=observer)
+        self.queue: queue_.KeyedQueue[naming.ObjectKey] = queue_.KeyedQueue(
+            self._run, workers=workers, observer=Observer(numbers)
+        )
         self._cache = cache
         self._lookup = lookup
         self._reconcilers = reconcilers

@@ -36,6 +36,7 @@ class Measurer:
     port: int
     """Where proxies show their counters."""
     clock: clock_.Clock
+    numbers: metrics.Metrics
     interval: float
     family_of: Callable[[naming.ObjectKey], evidence_.Family | None]
     on_verdict: Callable[[naming.ObjectKey], None]
@@ -63,7 +64,7 @@ class Measurer:
         readings = await self.poller.round(targets)
         for target in targets:
             if readings.get(target.proxy) is None:
-                metrics.count_scrape_failure(*target.gateway)
+                self.numbers.scrape_errors.labels("/".join(target.gateway)).inc()
         now = self.clock.monotonic()
         seconds = now - self._last if self._last is not None else 0.0
         self._last = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class GatewayReconciler:
     ads: server.AdsServer
     trust: trust_.Trust
     clock: clock_.Clock
+    numbers: metrics.Metrics
     image: str
     xds_host: str
     xds_port: int
@@ -55,7 +57,7 @@ class GatewayReconciler:
         await self._apply_certificate(owner)
         await self.applier.apply_all(self._objects(owner))
         new = status.build_status(self._view(owner, programmed), now=rollout.time_text(self.clock.now())[:-5] + "Z")
-        metrics.set_gateway(key.namespace, key.name, connected=new.proxies.connected, rejected=new.proxies.rejected)
+        self.numbers.xds_streams.labels(_label(key)).set(new.proxies.connected)
         if new != owner.status:
             written = await self.client.apply_status(
                 resources.GATEWAYS,
@@ -77,7 +79,8 @@ class GatewayReconciler:
     def forget(self, key: naming.ObjectKey) -> None:
         """The Gateway is gone; its objects are collected by their owner references."""
         self.ads.forget((key.namespace, key.name))
-        metrics.forget_gateway(key.namespace, key.name)
+        with contextlib.suppress(KeyError):  # it may never have been shown
+            self.numbers.xds_streams.remove(_label(key))
 
     async def _apply_certificate(self, owner: api.Gateway) -> None:
         namespace, name = owner.metadata.namespace, owner.metadata.name
@@ -119,3 +122,7 @@ class GatewayReconciler:
             ready_pods=(deployment.get("status") or {}).get("readyReplicas") or 0,
             problems=programmed.problems,
         )
+
+
+def _label(key: naming.ObjectKey) -> str:
+    return f"{key.namespace}/{key.name}"

@@ -57,6 +57,7 @@ class ModelReconciler:
     evals: evals.Evals
     recorder: kube_events.Recorder
     clock: clock_.Clock
+    numbers: metrics.Metrics
     crash_after_decrease: bool = False
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
@@ -99,7 +100,7 @@ class ModelReconciler:
         self.table.forget(key)
         self.book.close(key)
         self._written.pop(key, None)
-        metrics.forget_rollout(key.namespace, key.name)
+        self.numbers.forget_rollout(key.namespace, key.name)
 
     def family_of(self, key: naming.ObjectKey) -> evidence.Family | None:
         """The evidence of the rollout under way, opened from what is persisted when this process has not seen it yet."""
@@ -268,7 +269,7 @@ class ModelReconciler:
         )
         self.gatherer.cache.put(resources.MODEL_DEPLOYMENTS, written)
         self._written[observed.key] = self.clock.monotonic()
-        metrics.set_rollout(metadata.namespace, metadata.name, new.rollout)
+        self._show(observed, decided.decision)
         return None
 
     async def _save_evidence(self, observed: gather.Observed, decided: Decided) -> None:
@@ -305,6 +306,16 @@ class ModelReconciler:
             waiting=decision.waiting,
             notes=decision.notes,
             problems=decided.problems,
+        )
+
+    def _show(self, observed: gather.Observed, decision: rollout.Decision) -> None:
+        traffic, metadata = decision.traffic, observed.model.metadata
+        shares = {traffic.stable: rollout.FULL_WEIGHT - traffic.weight, traffic.canary: traffic.weight}
+        self.numbers.set_rollout(
+            metadata.namespace,
+            metadata.name,
+            phase=(decision.state.phase if decision.state is not None else modeldeployment.Phase.IDLE).value,
+            weights={known: share / rollout.FULL_WEIGHT for known, share in shares.items() if known is not None},
         )
 
     def _announce(self, observed: gather.Observed, decided: Decided) -> None:
