@@ -17,9 +17,11 @@ BOOTSTRAP_PATH: Final = "/etc/sluice/bootstrap"
 TLS_PATH: Final = "/etc/sluice/tls"
 CREDENTIALS_PATH: Final = "/etc/sluice/credentials"
 BOOTSTRAP_ANNOTATION: Final = "sluice.dev/bootstrap-hash"
-PRE_STOP_SECONDS: Final = 5
-GRACE_SECONDS: Final = 320
-"""A proxy that leaves finishes requests of up to the default request timeout."""
+PRE_STOP_SECONDS: Final = 20
+"""Envoy ends at SIGTERM with what it has in flight: it goes on until its address is gone everywhere and most answers are out."""
+GRACE_SECONDS: Final = 30
+_LOG_FLUSH: Final = ("--file-flush-interval-msec", "500")
+"""The attempt log is read while things happen; by default a line may wait for ten seconds."""
 
 
 def object_name(gateway: str) -> str:
@@ -118,7 +120,7 @@ def _container(gateway: api.Gateway, image: str) -> dict[str, Any]:
         "name": CONTAINER,
         "image": image,
         "command": ["envoy"],
-        "args": ["-c", f"{BOOTSTRAP_PATH}/envoy.yaml", "--log-level", "warn", "--disable-hot-restart"],
+        "args": ["-c", f"{BOOTSTRAP_PATH}/envoy.yaml", "--log-level", "warn", "--disable-hot-restart", *_LOG_FLUSH],
         "ports": [
             *({"containerPort": listener.port} for listener in gateway.spec.listeners),
             {"name": "stats", "containerPort": STATS_PORT},
