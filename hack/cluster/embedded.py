@@ -21,7 +21,12 @@ DNS_MANIFEST = Path(__file__).parent / "manifests" / "coredns.yaml"
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """The embedded cluster of a name. Clusters of different names run side by side; one name is one cluster a machine."""
+    """The embedded cluster of a name. Clusters of different names run side by side; one name is one cluster a machine.
+
+    A hostPath volume is the host's directory of the same path (model files, say), except below /run and /var/log, which are
+    the node's own, and below /var/lib, where the node's writes are its own. There is no provisioner: PersistentVolumes with a
+    hostPath are bound by hand. Pods reach each other, Services and the host (`host_ip`), nothing else.
+    """
 
     name: str
 
