@@ -18,7 +18,8 @@ TLS_PATH: Final = "/etc/sluice/tls"
 CREDENTIALS_PATH: Final = "/etc/sluice/credentials"
 BOOTSTRAP_ANNOTATION: Final = "sluice.dev/bootstrap-hash"
 PRE_STOP_SECONDS: Final = 20
-"""Envoy ends at SIGTERM with what it has in flight: it goes on until its address is gone everywhere and most answers are out."""
+"""Envoy ends at SIGTERM with what it has in flight: it goes on so its address is gone
+everywhere before, and most answers are out."""
 GRACE_SECONDS: Final = 30
 _LOG_FLUSH: Final = ("--file-flush-interval-msec", "500")
 """The attempt log is read while things happen; by default a line may wait for ten seconds."""
