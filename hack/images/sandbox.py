@@ -103,5 +103,7 @@ def compile_packages(base: Path, site: Path, place: str, skip: str = r"/tests?/"
     # compileall's own end of 1 is none: some packages ship templates that are no valid Python, and all others are compiled.
     program = f"import compileall, re; compileall.compile_dir({place!r}, rx=re.compile({skip!r}), quiet=2, workers=0, "
     program += "invalidation_mode=__import__('py_compile').PycInvalidationMode.UNCHECKED_HASH)"
-    compiling = Sandbox(base, writable={place: site}, env={"PYTHONHASHSEED": "0"}, uid=0)
+    # What Python itself imports at its start must not be stored in another form before it is compiled.
+    environment = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    compiling = Sandbox(base, writable={place: site}, env=environment, uid=0)
     compiling.run([f"/usr/bin/{PYTHON}", "-c", program])
