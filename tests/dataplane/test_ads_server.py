@@ -119,6 +119,21 @@ async def test_a_demoted_leader_ends_every_stream_even_of_a_proxy_that_does_not_
         assert await sleeper.ended() == grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_stream_ends_properly_at_whatever_moment_leadership_does() -> None:
+    """In the middle of the first response, too: gRPC sends no end at all if the operations before it were left half done."""
+    async with fleet.operator(CERTIFICATES) as (ads, port):
+        ads.set_resources(fleet.EDGE, routes(0))
+        for turns in range(60):
+            async with client(port, CERTIFICATES.gateway()) as proxy:
+                await proxy.call.write(discovery_pb2.DeltaDiscoveryRequest(type_url=snapshot.CLUSTER))
+                await fleet.until(lambda turns=turns: ads.streams >= turns % 2)  # type: ignore[misc]
+                for _ in range(turns % 7):
+                    await asyncio.sleep(0)
+                ads.serve(leading=False)
+                assert await proxy.ended() == grpc.StatusCode.UNAVAILABLE
+                ads.serve(leading=True)
+
+
 async def test_who_does_not_lead_refuses_at_once() -> None:
     """Before it has read anything."""
     async with fleet.operator(CERTIFICATES, leading=False) as (ads, port), client(port, CERTIFICATES.gateway()) as proxy:

@@ -48,6 +48,9 @@ class Stream:
 
         To cancel a handler's task sends nothing, and the proxy would wait for ever on a half-open stream: hence `abort`.
         """
+        # Before any response: a first write that is cancelled would leave it open whether they were sent, and `abort` could
+        # then neither send them again nor do without.
+        await self._context.send_initial_metadata(())
         tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(self._read()), asyncio.ensure_future(self._write())}
         try:
             await asyncio.wait({*tasks, self._ended}, return_when=asyncio.FIRST_COMPLETED)
