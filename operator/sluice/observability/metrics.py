@@ -32,7 +32,6 @@ class Metrics:
         self.protect_only = Gauge(
             "sluice_protect_only", "1 while this replica cannot reach the API server and only protects.", registry=self.registry
         )
-        self.cached_objects = Gauge("sluice_cached_objects", "Objects in the cache.", ["resource"], registry=self.registry)
 
     def _add_work(self) -> None:
         self.queue_depth = Gauge("sluice_queue_depth", "Keys that are due and wait for a worker.", registry=self.registry)

@@ -25,7 +25,6 @@ def lines(made: metrics.Metrics, prefix: str) -> list[str]:
         "sluice_rollout_phase",
         "sluice_scrape_seconds",
         "sluice_scrape_errors_total",
-        "sluice_cached_objects",
     ],
 )
 def test_names_are_kept(name: str) -> None:
