@@ -21,7 +21,7 @@ SCRIPT = r"""
 set -e
 root=$1; shift
 mount --make-rprivate /
-work=$(mktemp -d); mount -t tmpfs none "$work"; mkdir "$work/upper" "$work/scratch" "$work/new"
+work=$MOUNT_POINT; mount -t tmpfs none "$work"; mkdir "$work/upper" "$work/scratch" "$work/new"
 mount -t overlay -o "lowerdir=$root,upperdir=$work/upper,workdir=$work/scratch" none "$work/new"
 cd "$work/new"
 mkdir -p dev/shm
@@ -65,7 +65,10 @@ class Sandbox:
 
     def environment(self) -> dict[str, str]:
         """Return the environment to start `command` with."""
-        own = {"PATH": oci.PATH, "RUN_AS": str(self.uid), "WRITABLE": " ".join(self.writable)}
+        # One empty directory serves every sandbox: what is mounted on it is seen inside that sandbox only.
+        mount_point = cache.directory("roots") / ".mount"
+        mount_point.mkdir(exist_ok=True)
+        own = {"PATH": oci.PATH, "MOUNT_POINT": str(mount_point), "RUN_AS": str(self.uid), "WRITABLE": " ".join(self.writable)}
         return own | dict(self.env)
 
     def run(self, program: Sequence[str]) -> str:
