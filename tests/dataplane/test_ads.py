@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import random
+from typing import Any
 
 import aiohttp
 import pytest
@@ -288,6 +289,40 @@ async def test_a_key_revoked_under_load_drops_nothing_else(tmp_path: pathlib.Pat
                 await fleet.until(lambda version=version: ads.acknowledged(fleet.EDGE, version))  # type: ignore[misc]
                 await load.more(10)
                 assert (await fleet.ask(two, port))[0] == (200 if turn % 2 else 401)
+            assert not load.failures
+
+
+async def test_a_gateway_with_a_provider_is_acknowledged_and_a_name_that_does_not_resolve_delays_no_weight(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Every kind of resource that we make is one that Envoy asks for; and others' clusters may warm for long."""
+    port = ports.free()
+    (tmp_path / "openai").write_text("key")
+    provider = {"type": "OpenAICompatible", "credentials": {"key": "openai"}}
+    route = {"name": "other", "match": {"models": ["other"]}}
+    async with upstream.running("stable", "canary") as (stable, canary), fleet.operator(CERTIFICATES) as (ads, xds):
+
+        def push(weight: int, *urls: str) -> int:
+            given = [{**provider, "name": f"p{index}", "url": url} for index, url in enumerate(urls)]
+            backends = [{"type": "Provider", "provider": {"name": each["name"]}} for each in given]
+            spec: dict[str, Any] = {
+                "providers": given,
+                "routes": [{**route, "chain": [{"backends": [each]} for each in backends]}],
+                "credentialsSecretRef": {"name": "keys"},
+            }
+            return ads.set_resources(
+                fleet.EDGE, fleet.resources(port, split(stable, canary, weight), directory=tmp_path, **spec)
+            )
+
+        good = f"http://127.0.0.1:{stable.port}"
+        version = push(10_000, good)
+        async with fleet.proxy(tmp_path / "p", CERTIFICATES.gateway(), xds), fleet.Load(port) as load:
+            await fleet.until(lambda: ads.acknowledged(fleet.EDGE, version))
+            assert set(await load.more()) == {"canary"}
+            push(0, good, "http://nowhere.invalid:80")
+            await fleet.until(lambda: load.answers[-1][1] == "stable", seconds=5)
+            await load.more(4)
+            assert set(await load.more()) == {"stable"}
             assert not load.failures
 
 
