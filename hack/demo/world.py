@@ -23,6 +23,7 @@ MODEL: Final = "chat"
 GATEWAY: Final = "edge"
 FOLDER: Final = paths.build_root() / "demo"
 DATASET: Final = paths.REPOSITORY / "hack" / "models" / "capitals.jsonl"
+_APPLY: Final = ("--server-side", "--field-manager=demo", "--force-conflicts")
 Engine = Literal["vllm", "simulator"]
 
 
@@ -94,7 +95,7 @@ class World:
     async def apply(self, *objects: Mapping[str, Any]) -> None:
         """Applies objects as a user would."""
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-        await self.kubectl("apply", "--server-side", "--field-manager=demo", "-f", "-", stdin=document)
+        await self.kubectl("apply", *_APPLY, "-f", "-", stdin=document)
 
     async def install(self) -> None:
         """Installs Sluice from `manifests/` with this checkout's images, and waits for it."""
@@ -118,7 +119,7 @@ class World:
             },
         )
         overlay = _write(FOLDER / "examples" / "kustomization.yaml", _examples_overlay(self.images))
-        await self.kubectl("apply", "--server-side", "--field-manager=demo", "-k", str(overlay.parent))
+        await self.kubectl("apply", *_APPLY, "-k", str(overlay.parent))
 
     async def model(self) -> dict[str, Any]:
         """The ModelDeployment as it is."""
@@ -126,8 +127,15 @@ class World:
 
     async def change(self, template: Mapping[str, Any]) -> None:
         """Changes spec.template as a commit to Git would, and leaves the rest."""
-        patch = json.dumps({"spec": {"template": template}})
-        await self.kubectl("patch", "-n", NAMESPACE, "modeldeployment", MODEL, "--type=merge", "-p", patch)
+        found = await self.model()
+        await self.apply(
+            {
+                "apiVersion": found["apiVersion"],
+                "kind": found["kind"],
+                "metadata": {"name": MODEL, "namespace": NAMESPACE},
+                "spec": {**found["spec"], "template": template},
+            }
+        )
 
     async def wait(
         self, what: str, done: Callable[[dict[str, Any]], bool], *, seconds: float, tick: Callable[[dict[str, Any]], None]

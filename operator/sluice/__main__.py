@@ -215,7 +215,8 @@ class Replica:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         context = self.trust.client_context(*target.gateway)
-        return await envoy.scrape(self._session, target.address, target.port, context, now=self.clock.now)
+        with self.numbers.scrape_seconds.labels("/".join(target.gateway)).time():
+            return await envoy.scrape(self._session, target.address, target.port, context, now=self.clock.now)
 
     async def _close_session(self) -> None:
         if self._session is not None:

@@ -76,7 +76,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Lab]]:
 
     yield make
     for one in made:
-        one.cluster.down()
+        one.cluster.forget()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def shared(tar: Path) -> Iterator[Lab]:
     one = Lab("test-shared")
     one.cluster.up([tar])
     yield one
-    one.cluster.down()
+    one.cluster.forget()
 
 
 def test_kubectl_reports_the_stamped_version_of_both_sides(shared: Lab) -> None:

@@ -32,8 +32,8 @@ def model(world: world_.World) -> Iterator[faults.Model]:
 
 async def _remove(model: faults.Model) -> None:
     await model.world.kubectl("delete", "modeldeployment", "-n", world_.NAMESPACE, faults.NAME, "--ignore-not-found", "--wait")
-    while await model.pods():
-        await asyncio.sleep(0.3)  # noqa: ASYNC110 - the API server tells nobody here
+    while await model.pods():  # noqa: ASYNC110 - the API server tells nobody here
+        await asyncio.sleep(0.3)
 
 
 def in_traffic(status: dict[str, object]) -> bool:

@@ -54,8 +54,8 @@ class Metrics:
 
     def _add_xds(self) -> None:
         self.xds_streams = Gauge("sluice_xds_streams", "Connected proxies.", ["gateway"], registry=self.registry)
-        self.xds_nacks = Counter(
-            "sluice_xds_nacks", "Configurations that a proxy rejected.", ["gateway"], registry=self.registry
+        self.xds_rejected = Gauge(
+            "sluice_xds_rejected", "Proxies that refuse a part of their configuration.", ["gateway"], registry=self.registry
         )
 
     def _add_rollouts(self) -> None:

@@ -25,7 +25,11 @@ class Applier:
     cache: kube_cache.Cache
 
     async def apply(self, desired: Object) -> Object:
-        """Makes the object as desired; returns it as it is then. Nothing is sent when the cached one agrees."""
+        """Makes the object as desired; returns it as it is then. Nothing is sent when the cached one agrees.
+
+        The stamp makes a field that is no longer desired a difference too, so that it is removed.
+        """
+        desired = drift.stamp(desired)
         resource = resources.for_object(desired)
         metadata = desired["metadata"]
         live = self.cache.get(resource, metadata["namespace"], metadata["name"])

@@ -14,6 +14,5 @@ def owner_reference(kind: str, metadata: base.NamedObject) -> dict[str, Any]:
         "kind": kind,
         "name": metadata.name,
         "uid": metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
+        "controller": True,  # without blockOwnerDeletion, which would need the right to set finalizers
     }

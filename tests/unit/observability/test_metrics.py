@@ -20,7 +20,7 @@ def lines(made: metrics.Metrics, prefix: str) -> list[str]:
         "sluice_leader",
         "sluice_protect_only",
         "sluice_xds_streams",
-        "sluice_xds_nacks_total",
+        "sluice_xds_rejected",
         "sluice_rollout_weight",
         "sluice_rollout_phase",
         "sluice_scrape_seconds",

@@ -58,6 +58,7 @@ class GatewayReconciler:
         await self.applier.apply_all(self._objects(owner))
         new = status.build_status(self._view(owner, programmed), now=rollout.time_text(self.clock.now())[:-5] + "Z")
         self.numbers.xds_streams.labels(_label(key)).set(new.proxies.connected)
+        self.numbers.xds_rejected.labels(_label(key)).set(new.proxies.rejected)
         if new != owner.status:
             written = await self.client.apply_status(
                 resources.GATEWAYS,
@@ -81,6 +82,7 @@ class GatewayReconciler:
         self.ads.forget((key.namespace, key.name))
         with contextlib.suppress(KeyError):  # it may never have been shown
             self.numbers.xds_streams.remove(_label(key))
+            self.numbers.xds_rejected.remove(_label(key))
 
     async def _apply_certificate(self, owner: api.Gateway) -> None:
         namespace, name = owner.metadata.namespace, owner.metadata.name
