@@ -96,7 +96,7 @@ class Case:
         return tuple(gate for gate in self.inputs.verdicts if (gate.name, gate.metric) in pairs)
 
     def watched(self) -> tuple[modeldeployment.GateStatus, ...]:
-        """The verdicts that count now: of the analysis, and of the gates of the steps so far."""
+        """The verdicts that a rise of the weight depends on: of the analysis, and of the gates of the steps so far."""
         if self.inputs.plan is None:
             return self.inputs.verdicts
         current = self.inputs.plan.index(self.rollout.step)

@@ -39,8 +39,10 @@ def superseded(case: case_.Case) -> model.Decision | None:
 
 
 def gate_failed(case: case_.Case) -> model.Decision | None:
-    """A gate proved harm, wherever the rollout is."""
-    failed = next((gate for gate in case.watched() if gate.verdict is modeldeployment.Verdict.FAIL), None)
+    """A gate proved harm: also one of a later step, for evidence is never reset and would fail that step anyway."""
+    known = case.inputs.plan.gates if case.inputs.plan is not None else None
+    named = (gate for gate in case.inputs.verdicts if known is None or gate.name in known)
+    failed = next((gate for gate in named if gate.verdict is modeldeployment.Verdict.FAIL), None)
     if failed is None:
         return None
     return rollback.begin(case, model.Reason.GATE_FAILED, f"Gate {describe(failed)}")

@@ -147,18 +147,10 @@ def build_plan(
     rollout = spec.rollout
     canary = (rollout.strategy and rollout.strategy.canary) or modeldeployment.Canary()
     steps = _steps(canary)
-    known = {evalgate.BUILTIN_DEFAULT_NAME: evalgate.BUILTIN_DEFAULT, **gates}
-    analysis = (
-        (evalgate.BUILTIN_DEFAULT_NAME,)
-        if rollout.analysis is None
-        else tuple(reference.name for reference in rollout.analysis)
-    )
-    named = [("spec.rollout.analysis", name) for name in analysis]
-    named += [(f"spec.rollout.strategy.canary.steps[{step.name}].gates", name) for step in steps for name in step.gates]
-    for field, name in named:
-        if name not in known:
-            raise PlanError(field, f"Cannot roll out by EvalGate {name!r}: {field} names it, but it does not exist. Create it.")
-    used = {name: known[name] for _, name in named}
+    analysis: tuple[str, ...] = (evalgate.BUILTIN_DEFAULT_NAME,)
+    if rollout.analysis is not None:
+        analysis = tuple(reference.name for reference in rollout.analysis)
+    used = _used(steps, analysis, {evalgate.BUILTIN_DEFAULT_NAME: evalgate.BUILTIN_DEFAULT, **gates})
     return Plan(
         steps=steps,
         step_deadline=durations.seconds(canary.step_deadline),
@@ -168,6 +160,18 @@ def build_plan(
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
         first=first,
     )
+
+
+def _used(
+    steps: tuple[StepPlan, ...], analysis: tuple[str, ...], known: Mapping[str, evalgate.EvalGateSpec]
+) -> dict[str, evalgate.EvalGateSpec]:
+    """The specs of the gates that are named."""
+    named = [("spec.rollout.analysis", name) for name in analysis]
+    named += [(f"spec.rollout.strategy.canary.steps[{step.name}].gates", name) for step in steps for name in step.gates]
+    for field, name in named:
+        if name not in known:
+            raise PlanError(field, f"Cannot roll out by EvalGate {name!r}: {field} names it, but it does not exist. Create it.")
+    return {name: known[name] for _, name in named}
 
 
 def _steps(canary: modeldeployment.Canary) -> tuple[StepPlan, ...]:

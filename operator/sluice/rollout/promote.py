@@ -57,6 +57,9 @@ def under_way(case: case_.Case) -> model.Decision | None:
         return settle.hold(case, *checks.waiting_for_pods(case))
     if case.rollout.weight and not case.acknowledged:
         return settle.hold(case, model.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
+    broken = checks.measurement_failed(case)
+    if broken is not None:  # nothing is made final blindly, and until it is a failure still takes it back
+        return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, warning=True)
     writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE)]
     if case.serving is not None:
         writes.append(model.LabelWrite(case.serving, revision.OutcomeLabel.PREVIOUS))

@@ -2,141 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-from typing import Any
-
 import pytest
 
 from sluice.rollout import causes, health
+from tests.unit.rollout import pod_json as k8s
 
-START = 1_782_900_000.0
-"""When every pod here was created; a multiple of a second."""
 STARTUP = 1200.0
-Json = dict[str, Any]
+Json = k8s.Json
 ENVIRONMENT, REVISION, NONE = health.CauseClass.ENVIRONMENT, health.CauseClass.REVISION, health.CauseClass.NONE
-
-
-def stamp(after: float) -> str:
-    """Kubernetes' time text, so many seconds after the start."""
-    return datetime.datetime.fromtimestamp(START + after, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def condition(type_: str, status: str, *, reason: str = "", message: str = "", at: float = 0) -> Json:
-    """One pod condition."""
-    extra = {key: value for key, value in (("reason", reason), ("message", message)) if value}
-    return {
-        "type": type_,
-        "status": status,
-        "lastProbeTime": None,
-        "lastTransitionTime": stamp(at),
-        "observedGeneration": 1,
-        **extra,
-    }
-
-
-def pod(
-    *,
-    name: str = "chat-1a2b3c4d-7c9f8-x2x4z",
-    phase: str = "Pending",
-    ready: Json | None = None,
-    scheduled: Json | None = None,
-    engine: Json | None = None,
-    extra: tuple[Json, ...] = (),
-    **status: str,
-) -> Json:
-    """A pod of one revision; scheduled and not ready unless said otherwise."""
-    sidecar = {
-        "name": "istio-proxy",
-        "ready": True,
-        "restartCount": 9,
-        "state": {"running": {"startedAt": stamp(1)}},
-        "lastState": {},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "namespace": "team", "labels": {"sluice.dev/revision": "1a2b3c4d"}},
-        "status": {
-            "phase": phase,
-            "conditions": [
-                condition("PodReadyToStartContainers", "True"),
-                condition("Initialized", "True"),
-                ready or condition("Ready", "False", reason="ContainersNotReady"),
-                scheduled or condition("PodScheduled", "True"),
-                *extra,
-            ],
-            **({"containerStatuses": [sidecar, engine]} if engine is not None else {}),
-            "startTime": stamp(0),
-            "qosClass": "Burstable",
-            **status,
-        },
-    }
-
-
-def container(state: Json, *, last: Json | None = None, restarts: int = 0, ready: bool = False) -> Json:
-    """The engine's container status."""
-    return {
-        "name": "engine",
-        "image": "vllm/vllm-openai:v0.33.0",
-        "imageID": "",
-        "ready": ready,
-        "started": ready,
-        "restartCount": restarts,
-        "state": state,
-        "lastState": {} if last is None else {"terminated": last},
-    }
-
-
-def waiting(reason: str, message: str = "", **rest: Any) -> Json:
-    """An engine that waits."""
-    return container({"waiting": {"reason": reason, **({"message": message} if message else {})}}, **rest)
-
-
-def running(since: float, **rest: Any) -> Json:
-    """An engine that runs since so many seconds after the start."""
-    return container({"running": {"startedAt": stamp(since)}}, **rest)
-
-
-def ended(code: int = 1, *, reason: str = "Error", message: str = "", start: float = 10, end: float = 40) -> Json:
-    """A terminated container state."""
-    said = {"message": message} if message else {}
-    return {
-        "exitCode": code,
-        "reason": reason,
-        "startedAt": stamp(start),
-        "finishedAt": stamp(end),
-        "containerID": "containerd://6f0c",
-        **said,
-    }
-
-
-def back_off(message: str, *, restarts: int, code: int = 1, reason: str = "Error", **times: float) -> Json:
-    """An engine in CrashLoopBackOff whose last run ended so."""
-    last = ended(code, reason=reason, message=message, **times)
-    said = "back-off 20s restarting failed container=engine pod=chat-1a2b3c4d-7c9f8-x2x4z_team(0c1d)"
-    return waiting("CrashLoopBackOff", said, last=last, restarts=restarts)
-
-
-def ready_pod(name: str = "chat-1a2b3c4d-7c9f8-ready", **rest: Any) -> Json:
-    """A pod that serves."""
-    engine = rest.pop("engine", None) or running(20, ready=True)
-    return pod(name=name, phase="Running", ready=condition("Ready", "True", at=60), engine=engine, **rest)
-
-
-def pulling(message: str, reason: str = "ImagePullBackOff") -> Json:
-    """A pod whose image does not come."""
-    return pod(engine=waiting(reason, message))
-
-
-def unschedulable(message: str) -> Json:
-    """A pod that no node takes."""
-    return pod(scheduled=condition("PodScheduled", "False", reason="Unschedulable", message=message))
-
-
-def failed(reason: str, message: str, disruption: str | None = None) -> Json:
-    """A pod that is over."""
-    extra = (condition("DisruptionTarget", "True", reason=disruption, message=message),) if disruption else ()
-    return pod(phase="Failed", extra=extra, reason=reason, message=message)
 
 
 def deployment(replicas: int = 1, failure: str | None = None) -> Json:
@@ -149,7 +22,7 @@ def deployment(replicas: int = 1, failure: str | None = None) -> Json:
 
 def judge(*pods: Json, replicas: int = 1, failure: str | None = None, at: float = 60) -> health.Health:
     """The health of these pods, so many seconds after the start."""
-    return causes.health_of(deployment(replicas, failure), pods, startup_timeout=STARTUP, now=START + at)
+    return causes.health_of(deployment(replicas, failure), pods, startup_timeout=STARTUP, now=k8s.START + at)
 
 
 NO_GPU = (
@@ -178,187 +51,275 @@ QUOTA = 'pods "chat-1a2b3c4d-7c9f8-2" is forbidden: exceeded quota: team, reques
 POLICY = 'pods "chat-1a2b3c4d-7c9f8-2" is forbidden: violates PodSecurity "restricted:latest": seccompProfile'
 
 TABLE = [
-    (unschedulable(NO_GPU), 60, "Unschedulable", ENVIRONMENT, "a fuller cluster is not the revision's fault"),
-    (unschedulable(NO_CLAIM), 60, "VolumePending", ENVIRONMENT, "a claim can still be made"),
+    (k8s.unschedulable(NO_GPU), 60, "Unschedulable", ENVIRONMENT, "a fuller cluster is not the revision's fault"),
+    (k8s.unschedulable(NO_CLAIM), 60, "VolumePending", ENVIRONMENT, "a claim can still be made"),
     (
-        pod(scheduled=condition("PodScheduled", "False", reason="SchedulingGated", message="gated")),
+        k8s.pod(scheduled=k8s.condition("PodScheduled", "False", reason="SchedulingGated", message="gated")),
         9000,
         "Unschedulable",
         ENVIRONMENT,
         "waiting for a node is never timed",
     ),
-    (pod(), 60, "Pulling", ENVIRONMENT, "the kubelet has not reported the container yet"),
-    (pod(engine=waiting("ContainerCreating")), 9000, "Pulling", ENVIRONMENT, "pulling is not part of the startup budget"),
-    (pod(engine=waiting("PodInitializing")), 60, "Pulling", ENVIRONMENT, "an injected init container runs first"),
-    (pulling(RESOLVE + "dial tcp 10.0.0.1:443: connect: connection refused"), 9000, "PullFailed", ENVIRONMENT, "registry down"),
-    (pulling(PULL + "429 Too Many Requests - toomanyrequests: unauthenticated"), 9000, "PullFailed", ENVIRONMENT, "rate limit"),
+    (k8s.pod(), 60, "Pulling", ENVIRONMENT, "the kubelet has not reported the container yet"),
     (
-        pulling(RESOLVE + "pull access denied, repository does not exist or may require authorization: insufficient_scope"),
+        k8s.pod(engine=k8s.waiting("ContainerCreating")),
+        9000,
+        "Pulling",
+        ENVIRONMENT,
+        "pulling is not part of the startup budget",
+    ),
+    (
+        k8s.pod(engine=k8s.waiting("PodInitializing")),
+        60,
+        "Pulling",
+        ENVIRONMENT,
+        "an injected init container runs first",
+    ),
+    (
+        k8s.pulling(RESOLVE + "dial tcp 10.0.0.1:443: connect: connection refused"),
+        9000,
+        "PullFailed",
+        ENVIRONMENT,
+        "registry down",
+    ),
+    (
+        k8s.pulling(PULL + "429 Too Many Requests - toomanyrequests: unauthenticated"),
+        9000,
+        "PullFailed",
+        ENVIRONMENT,
+        "rate limit",
+    ),
+    (
+        k8s.pulling(RESOLVE + "pull access denied, repository does not exist or may require authorization: insufficient_scope"),
         9000,
         "ImageAccessDenied",
         ENVIRONMENT,
         "a registry that hides what it has: a Secret can mend it",
     ),
-    (pulling(RESOLVE + "unexpected status: 401 Unauthorized"), 9000, "ImageAccessDenied", ENVIRONMENT, "a Secret can mend it"),
-    (pulling(UNKNOWN_TAG), 60, "ImageNotFound", ENVIRONMENT, "the tag may be pushed any minute"),
-    (pulling(UNKNOWN_TAG), 1200, "ImageNotFound", REVISION, "the tag was not pushed for the startup timeout"),
     (
-        pulling(PULL.replace("chat:v2", "not found") + "unexpected EOF"),
+        k8s.pulling(RESOLVE + "unexpected status: 401 Unauthorized"),
+        9000,
+        "ImageAccessDenied",
+        ENVIRONMENT,
+        "a Secret can mend it",
+    ),
+    (k8s.pulling(UNKNOWN_TAG), 60, "ImageNotFound", ENVIRONMENT, "the tag may be pushed any minute"),
+    (k8s.pulling(UNKNOWN_TAG), 1200, "ImageNotFound", REVISION, "the tag was not pushed for the startup timeout"),
+    (
+        k8s.pulling(PULL.replace("chat:v2", "not found") + "unexpected EOF"),
         9000,
         "PullFailed",
         ENVIRONMENT,
         "the image's own name is not what the registry says",
     ),
     (
-        pulling('Failed to apply default image tag "vllm:0:1": couldn\'t parse image name', "InvalidImageName"),
+        k8s.pulling('Failed to apply default image tag "vllm:0:1": couldn\'t parse image name', "InvalidImageName"),
         1,
         "InvalidImage",
         REVISION,
         "a name that cannot be parsed never gets better",
     ),
     (
-        pod(engine=waiting("CreateContainerConfigError", 'secret "hf-token" not found')),
+        k8s.pod(engine=k8s.waiting("CreateContainerConfigError", 'secret "hf-token" not found')),
         9000,
         "ConfigMissing",
         ENVIRONMENT,
         "a Secret can mend it",
     ),
     (
-        pod(engine=waiting("CreateContainerError", "context deadline exceeded")),
+        k8s.pod(engine=k8s.waiting("CreateContainerError", "context deadline exceeded")),
         60,
         "ContainerNotCreated",
         ENVIRONMENT,
         "the runtime's fault",
     ),
-    (pod(phase="Running", engine=running(20)), 60, "Starting", NONE, "the model loads"),
-    (pod(phase="Running", engine=running(20)), 1219, "Starting", NONE, "the budget is not used up"),
+    (k8s.pod(phase="Running", engine=k8s.running(20)), 60, "Starting", NONE, "the model loads"),
+    (k8s.pod(phase="Running", engine=k8s.running(20)), 1219, "Starting", NONE, "the budget is not used up"),
     (
-        pod(phase="Running", engine=running(20)),
+        k8s.pod(phase="Running", engine=k8s.running(20)),
         1220,
         "StartupTimeout",
         REVISION,
         "the budget counts from the container's start",
     ),
     (
-        pod(phase="Running", engine=running(2000)),
+        k8s.pod(phase="Running", engine=k8s.running(2000)),
         3000,
         "Starting",
         NONE,
         "half an hour of pulling before is not counted",
     ),
     (
-        pod(phase="Running", engine=running(1205, restarts=1, last=ended(137, start=20, end=1200))),
+        k8s.pod(phase="Running", engine=k8s.running(1205, restarts=1, last=k8s.ended(137, start=20, end=1200))),
         1225,
         "StartupTimeout",
         REVISION,
         "a startup probe that kills at the limit does not give a second budget",
     ),
     (
-        pod(phase="Running", ready=condition("Ready", "False", reason="ContainersNotReady", at=5000), engine=running(20)),
+        k8s.pod(
+            phase="Running",
+            ready=k8s.condition("Ready", "False", reason="ContainersNotReady", at=5000),
+            engine=k8s.running(20),
+        ),
         5100,
         "Starting",
         NONE,
         "time that it was ready is not counted",
     ),
-    (pod(phase="Running", engine=back_off(TRACE, restarts=1)), 60, "Starting", NONE, "two ends are no crash loop"),
-    (pod(phase="Running", engine=back_off(TRACE, restarts=2)), 60, "CrashLoop", REVISION, "the third end is"),
     (
-        pod(phase="Running", engine=container({"terminated": ended(message=TRACE)}, restarts=2, last=ended())),
+        k8s.pod(phase="Running", engine=k8s.back_off(TRACE, restarts=1)),
+        60,
+        "Starting",
+        NONE,
+        "two ends are no crash loop",
+    ),
+    (k8s.pod(phase="Running", engine=k8s.back_off(TRACE, restarts=2)), 60, "CrashLoop", REVISION, "the third end is"),
+    (
+        k8s.pod(
+            phase="Running",
+            engine=k8s.container({"terminated": k8s.ended(message=TRACE)}, restarts=2, last=k8s.ended()),
+        ),
         60,
         "CrashLoop",
         REVISION,
         "the third end, before the kubelet backs off",
     ),
-    (pod(phase="Running", engine=running(50, restarts=3, last=ended())), 60, "CrashLoop", REVISION, "runs for the fourth time"),
     (
-        ready_pod(engine=running(50, restarts=3, last=ended(), ready=True)),
+        k8s.pod(phase="Running", engine=k8s.running(50, restarts=3, last=k8s.ended())),
+        60,
+        "CrashLoop",
+        REVISION,
+        "runs for the fourth time",
+    ),
+    (
+        k8s.ready_pod(engine=k8s.running(50, restarts=3, last=k8s.ended(), ready=True)),
         60,
         "CrashLoop",
         REVISION,
         "it serves between its crashes",
     ),
     (
-        pod(phase="Running", engine=running(50, restarts=3, last=ended(137, reason="ContainerStatusUnknown"))),
+        k8s.pod(phase="Running", engine=k8s.running(50, restarts=3, last=k8s.ended(137, reason="ContainerStatusUnknown"))),
         60,
         "Starting",
         NONE,
         "ends that come from a restarted node are not the engine's",
     ),
     (
-        pod(phase="Running", engine=running(50, restarts=1, last=ended(137, reason="OOMKilled"))),
+        k8s.pod(phase="Running", engine=k8s.running(50, restarts=1, last=k8s.ended(137, reason="OOMKilled"))),
         60,
         "Starting",
         NONE,
         "one kill can be bad luck",
     ),
     (
-        pod(phase="Running", engine=back_off("", restarts=1, code=137, reason="OOMKilled")),
+        k8s.pod(phase="Running", engine=k8s.back_off("", restarts=1, code=137, reason="OOMKilled")),
         60,
         "OOMKilled",
         REVISION,
         "killed twice",
     ),
     (
-        pod(phase="Running", engine=container({"terminated": ended(137, reason="OOMKilled")}, restarts=1, last=ended())),
+        k8s.pod(
+            phase="Running",
+            engine=k8s.container({"terminated": k8s.ended(137, reason="OOMKilled")}, restarts=1, last=k8s.ended()),
+        ),
         60,
         "Starting",
         NONE,
         "a crash and a kill are not two kills",
     ),
-    (pod(phase="Running", engine=back_off(USAGE, restarts=0, code=2)), 60, "InvalidArguments", REVISION, "at once"),
-    (pod(phase="Running", engine=back_off(CONFIG, restarts=0)), 60, "InvalidArguments", REVISION, "refused by its own checks"),
     (
-        pod(phase="Running", engine=back_off(CONFIG.replace("ModelConfig", "DeviceConfig"), restarts=0)),
+        k8s.pod(phase="Running", engine=k8s.back_off(USAGE, restarts=0, code=2)),
+        60,
+        "InvalidArguments",
+        REVISION,
+        "at once",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(CONFIG, restarts=0)),
+        60,
+        "InvalidArguments",
+        REVISION,
+        "refused by its own checks",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(CONFIG.replace("ModelConfig", "DeviceConfig"), restarts=0)),
         60,
         "Starting",
         NONE,
         "a node without the device is not the arguments' fault",
     ),
-    (pod(phase="Running", engine=back_off(NO_MODEL, restarts=5)), 60, "ModelNotFound", ENVIRONMENT, "it may be uploaded yet"),
-    (pod(phase="Running", engine=back_off(NO_MODEL, restarts=5)), 1200, "ModelNotFound", REVISION, "it was not uploaded"),
-    (pod(phase="Running", engine=back_off(GATED, restarts=9)), 9000, "ModelAccessDenied", ENVIRONMENT, "a Secret can mend it"),
-    (pod(phase="Running", engine=back_off(HUB_DOWN, restarts=9)), 9000, "DownloadFailed", ENVIRONMENT, "the hub is down"),
     (
-        pod(phase="Running", ready=condition("Ready", "False", at=90), engine=running(20, ready=True)),
+        k8s.pod(phase="Running", engine=k8s.back_off(NO_MODEL, restarts=5)),
+        60,
+        "ModelNotFound",
+        ENVIRONMENT,
+        "it may be uploaded yet",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(NO_MODEL, restarts=5)),
+        1200,
+        "ModelNotFound",
+        REVISION,
+        "it was not uploaded",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(GATED, restarts=9)),
+        9000,
+        "ModelAccessDenied",
+        ENVIRONMENT,
+        "a Secret can mend it",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(HUB_DOWN, restarts=9)),
+        9000,
+        "DownloadFailed",
+        ENVIRONMENT,
+        "the hub is down",
+    ),
+    (
+        k8s.pod(phase="Running", ready=k8s.condition("Ready", "False", at=90), engine=k8s.running(20, ready=True)),
         100,
         "NodeLost",
         ENVIRONMENT,
         "the node controller took readiness away while the container's stands",
     ),
     (
-        failed("Evicted", "The node was low on resource: memory.", "TerminationByKubelet"),
+        k8s.failed("Evicted", "The node was low on resource: memory.", "TerminationByKubelet"),
         60,
         "Evicted",
         ENVIRONMENT,
         "the node",
     ),
-    (failed("", "preempted by a pod", "PreemptionByScheduler"), 60, "Preempted", ENVIRONMENT, "a more important pod"),
+    (k8s.failed("", "preempted by a pod", "PreemptionByScheduler"), 60, "Preempted", ENVIRONMENT, "a more important pod"),
     (
-        failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
+        k8s.failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
         60,
         "NodeLost",
         ENVIRONMENT,
         "the node",
     ),
     (
-        failed("UnexpectedAdmissionError", "Allocate failed due to no healthy devices"),
+        k8s.failed("UnexpectedAdmissionError", "Allocate failed due to no healthy devices"),
         60,
         "NodeRefused",
         ENVIRONMENT,
         "no device",
     ),
     (
-        failed("OutOfnvidia.com/gpu", "Node didn't have enough resource"),
+        k8s.failed("OutOfnvidia.com/gpu", "Node didn't have enough resource"),
         60,
         "NodeRefused",
         ENVIRONMENT,
         "a race for the device",
     ),
     (
-        pod(
+        k8s.pod(
             phase="Running",
-            engine=back_off(TRACE, restarts=7),
-            extra=(condition("DisruptionTarget", "True", reason="EvictionByEvictionAPI"),),
+            engine=k8s.back_off(TRACE, restarts=7),
+            extra=(k8s.condition("DisruptionTarget", "True", reason="EvictionByEvictionAPI"),),
         ),
         60,
         "Leaving",
@@ -403,17 +364,17 @@ def test_pods_that_are_not_made_yet_are_starting() -> None:
 
 def test_ready_pods_leave_nothing_to_explain() -> None:
     """Garbage of an eviction does not matter once its replacement is ready."""
-    found = judge(ready_pod(), failed("Evicted", "low on memory", "TerminationByKubelet"))
+    found = judge(k8s.ready_pod(), k8s.failed("Evicted", "low on memory", "TerminationByKubelet"))
 
     assert (found.ready, found.cause, found.warm) == (1, None, True)
 
 
 def test_a_deleted_pod_is_evidence_of_nothing() -> None:
     """deletionTimestamp: neither its crashes nor its readiness count."""
-    going = ready_pod("chat-old", engine=back_off(TRACE, restarts=9))
-    going["metadata"]["deletionTimestamp"] = stamp(50)
+    going = k8s.ready_pod("chat-old", engine=k8s.back_off(TRACE, restarts=9))
+    going["metadata"]["deletionTimestamp"] = k8s.stamp(50)
 
-    found = judge(going, ready_pod("chat-new"))
+    found = judge(going, k8s.ready_pod("chat-new"))
 
     assert (found.ready, found.cause) == (1, None)
 
@@ -421,7 +382,10 @@ def test_a_deleted_pod_is_evidence_of_nothing() -> None:
 def test_the_worst_pod_decides() -> None:
     """One pod that the revision breaks outweighs one that the cluster keeps waiting."""
     found = judge(
-        unschedulable(NO_GPU), pod(name="chat-b", engine=back_off(USAGE, restarts=0, code=2)), ready_pod(), replicas=3
+        k8s.unschedulable(NO_GPU),
+        k8s.pod(name="chat-b", engine=k8s.back_off(USAGE, restarts=0, code=2)),
+        k8s.ready_pod(),
+        replicas=3,
     )
 
     assert (found.ready, found.cause) == (1, health.Cause.INVALID_ARGUMENTS)
@@ -429,14 +393,16 @@ def test_the_worst_pod_decides() -> None:
 
 def test_a_replacement_that_waits_counts_although_others_are_ready() -> None:
     """One of two pods cannot be scheduled: the environment's fault, and not warm."""
-    found = judge(ready_pod(), unschedulable(NO_GPU), replicas=2)
+    found = judge(k8s.ready_pod(), k8s.unschedulable(NO_GPU), replicas=2)
 
     assert (found.ready, found.effect, found.warm) == (1, ENVIRONMENT, False)
 
 
 def test_last_lines_reach_the_message() -> None:
     """A rejected revision says what its engine said last."""
-    found = judge(pod(phase="Running", engine=back_off("\n".join(f"line {n}" for n in range(99)) + "\n" + TRACE, restarts=2)))
+    found = judge(
+        k8s.pod(phase="Running", engine=k8s.back_off("\n".join(f"line {n}" for n in range(99)) + "\n" + TRACE, restarts=2))
+    )
 
     assert "Engine core initialization failed" in found.message
     assert "line 50" not in found.message
@@ -445,7 +411,7 @@ def test_last_lines_reach_the_message() -> None:
 
 def test_the_next_limit_is_told() -> None:
     """A rollout is woken when the startup budget ends, for no pod changes then."""
-    assert judge(pod(phase="Running", engine=running(20)), at=100).recheck_after == STARTUP - 80
+    assert judge(k8s.pod(phase="Running", engine=k8s.running(20)), at=100).recheck_after == STARTUP - 80
 
 
 def test_no_replicas_are_never_warm() -> None:

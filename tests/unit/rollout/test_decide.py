@@ -9,10 +9,11 @@ import pytest
 
 from sluice.api import evalgate, modeldeployment
 from sluice.rollout import decide, health, model, plan
-from tests.unit.rollout import world
+from sluice.workloads import revision
+from tests.unit.rollout import scenario
 
 NOW = 1_000_000.0
-Label = world.Label
+Label = revision.OutcomeLabel
 Verdict = modeldeployment.Verdict
 Phase = modeldeployment.Phase
 Outcome = modeldeployment.Outcome
@@ -46,7 +47,7 @@ def gate(pair: tuple[str, str], verdict: Verdict, **rest: Any) -> modeldeploymen
     return modeldeployment.GateStatus(name=pair[0], metric=pair[1], verdict=verdict, **rest)
 
 
-PASSED = tuple(gate(pair, Verdict.PASS) for pair in (world.EVAL, world.METRIC, world.ANALYSIS))
+PASSED = tuple(gate(pair, Verdict.PASS) for pair in (scenario.EVAL, scenario.METRIC, scenario.ANALYSIS))
 
 
 def facts(state: model.State | None = None, *, new: model.Revision | None = NEW, **changes: Any) -> model.Input:
@@ -57,7 +58,7 @@ def facts(state: model.State | None = None, *, new: model.Revision | None = NEW,
         state=state,
         last_epoch=state.epoch if state is not None else 0,
         acknowledged=99,
-        plan=world.make_plan(),
+        plan=scenario.make_plan(),
         verdicts=PASSED,
     )
     return dataclasses.replace(inputs, **changes)
@@ -79,9 +80,14 @@ def said(pair: tuple[str, str], verdict: Verdict) -> tuple[modeldeployment.GateS
 
 
 FAILURES = [
-    ({"verdicts": said(world.METRIC, Verdict.FAIL)}, "GateFailed", "a gate of the step"),
-    ({"verdicts": said(world.ANALYSIS, Verdict.FAIL)}, "GateFailed", "the analysis, in any step"),
-    ({"verdicts": said(world.EVAL, Verdict.FAIL)}, "GateFailed", "a gate of an earlier step"),
+    ({"verdicts": said(scenario.METRIC, Verdict.FAIL)}, "GateFailed", "a gate of the step"),
+    ({"verdicts": said(scenario.ANALYSIS, Verdict.FAIL)}, "GateFailed", "the analysis, in any step"),
+    ({"verdicts": said(scenario.EVAL, Verdict.FAIL)}, "GateFailed", "a gate of an earlier step"),
+    (
+        {"verdicts": said(scenario.METRIC, Verdict.FAIL), "state": rollout(step="few", weight=500)},
+        "GateFailed",
+        "a gate of a later step: its metric is measured already",
+    ),
     ({"new": sick(CRASHED)}, "CrashLoop", "the pods, by the revision's fault"),
     ({"new": dataclasses.replace(NEW, outcome=Label.REJECTED)}, "MarkedRejected", "a process died after it wrote the label"),
 ]
@@ -99,7 +105,7 @@ HANDICAPS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(("change", "cause", "reason"), FAILURES, ids=[row[2] for row in FAILURES])
 def test_nothing_blocks_a_rollback(change: dict[str, Any], cause: str, reason: str, handicap: dict[str, Any]) -> None:
     """A failure takes the weight away at once, at the proxies first, whatever else is broken."""
-    decision = act(facts(rollout(), **{**change, **handicap}))
+    decision = act(facts(**{"state": rollout(), **change, **handicap}))
 
     assert decision.state is not None
     assert (decision.state.phase, decision.state.reason) == (Phase.ROLLING_BACK, cause), reason
@@ -140,10 +146,10 @@ HOLDS = [
     ({"acknowledged": 6}, "ProxiesPending", "a proxy has the old weight"),
     ({"new": sick(LOADING), "now": NOW + 60}, "PodsStarting", "a pod is being replaced"),
     ({"verdicts": PASSED[:1], "now": NOW + 60}, "GatesPending", "the metric has said nothing"),
-    ({"verdicts": said(world.METRIC, Verdict.INCONCLUSIVE), "now": NOW + 60}, "GatesPending", "not enough evidence"),
-    ({"verdicts": said(world.METRIC, Verdict.ERROR), "now": NOW + 60}, "MeasurementFailed", "no measurement is not a pass"),
-    ({"verdicts": said(world.METRIC, Verdict.ERROR), "now": NOW + 9e9}, "MeasurementFailed", "an error holds for ever"),
-    ({"verdicts": said(world.ANALYSIS, Verdict.ERROR), "now": NOW + 60}, "MeasurementFailed", "nothing watches users"),
+    ({"verdicts": said(scenario.METRIC, Verdict.INCONCLUSIVE), "now": NOW + 60}, "GatesPending", "not enough evidence"),
+    ({"verdicts": said(scenario.METRIC, Verdict.ERROR), "now": NOW + 60}, "MeasurementFailed", "no measurement is not a pass"),
+    ({"verdicts": said(scenario.METRIC, Verdict.ERROR), "now": NOW + 9e9}, "MeasurementFailed", "an error holds for ever"),
+    ({"verdicts": said(scenario.ANALYSIS, Verdict.ERROR), "now": NOW + 60}, "MeasurementFailed", "nothing watches users"),
     ({"source_ok": False, "now": NOW + 60}, "MeasurementFailed", "the counters cannot be read"),
     ({"split": model.Split.UNAVAILABLE, "now": NOW + 60}, "GatewayUnavailable", "weights reach nobody"),
     ({"plan": None, "now": NOW + 60}, "PlanUnavailable", "the plan is lost"),
@@ -196,8 +202,8 @@ def test_a_step_that_stays_inconclusive_is_taken_back_at_its_deadline() -> None:
     """hold + stepDeadline after entry, not before."""
     inputs = facts(
         rollout(step_entered_at=NOW),
-        plan=world.make_plan(step_deadline=100.0),
-        verdicts=said(world.METRIC, Verdict.INCONCLUSIVE),
+        plan=scenario.make_plan(step_deadline=100.0),
+        verdicts=said(scenario.METRIC, Verdict.INCONCLUSIVE),
     )
 
     before, after = act(inputs, NOW + 109), act(inputs, NOW + 110)
@@ -211,17 +217,17 @@ def test_a_step_that_stays_inconclusive_is_taken_back_at_its_deadline() -> None:
 def test_a_running_eval_is_waited_for_past_the_deadline() -> None:
     """An eval has its own timeout; a Job that waits for room is nobody's verdict."""
     state = rollout(step="evals", weight=0, step_entered_at=NOW)
-    inputs = facts(state, plan=world.make_plan(step_deadline=1.0), verdicts=(gate(world.EVAL, Verdict.RUNNING),))
+    inputs = facts(state, plan=scenario.make_plan(step_deadline=1.0), verdicts=(gate(scenario.EVAL, Verdict.RUNNING),))
 
     decision = act(inputs, NOW + 5000)
 
     assert decision.state is not None
-    assert (decision.state.phase, decision.evals) == (Phase.PROGRESSING, (world.EVAL,))
+    assert (decision.state.phase, decision.evals) == (Phase.PROGRESSING, (scenario.EVAL,))
 
 
 def test_the_last_step_needs_the_analysis() -> None:
     """A metric of the analysis that is inconclusive holds the last step, but none before."""
-    undecided = said(world.ANALYSIS, Verdict.INCONCLUSIVE)
+    undecided = said(scenario.ANALYSIS, Verdict.INCONCLUSIVE)
 
     early = act(facts(rollout(), verdicts=undecided), NOW + 60)
     last = act(facts(rollout(step="half", weight=5000), verdicts=undecided), NOW + 60)
@@ -262,6 +268,21 @@ def test_a_crash_between_the_two_labels_is_repaired() -> None:
     assert decision.ended is not None
     assert (decision.ended.outcome, decision.stable) == (Outcome.PROMOTED, "new")
     assert decision.labels == (model.LabelWrite("old", Label.PREVIOUS),)
+
+
+def test_a_restart_after_the_first_promotions_label_sends_under_a_new_epoch() -> None:
+    """Nothing served under the persisted epoch, and now something does: the same epoch would be two truths."""
+    inputs = facts(rollout(Phase.PROMOTING, weight=0), revisions=(dataclasses.replace(NEW, outcome=Label.STABLE),))
+
+    assert act(inputs).traffic == model.Traffic("new", epoch=8)
+
+
+def test_promotion_is_not_made_final_while_nothing_can_be_measured() -> None:
+    """It has all traffic and no label yet: a failure can still take it back."""
+    decision = act(facts(rollout(Phase.PROMOTING, weight=10_000), source_ok=False))
+
+    assert decision.waiting is not None
+    assert (decision.labels, decision.waiting.reason) == ((), "MeasurementFailed")
 
 
 def test_a_stable_revision_whose_object_is_gone_is_replaced_by_the_previous_one() -> None:
@@ -318,7 +339,7 @@ def test_evals_before_traffic_run_once_warm_without_asking_proxies() -> None:
 
     assert decision.state is not None
     assert (decision.state.phase, decision.state.step, decision.state.step_entered_at) == (Phase.PROGRESSING, "evals", NOW)
-    assert decision.evals == (world.EVAL,)
+    assert decision.evals == (scenario.EVAL,)
     assert (decision.state.had_traffic, decision.traffic.weight) == (False, 0)
 
 
@@ -334,7 +355,7 @@ def test_no_weight_is_raised_from_zero_while_the_counters_cannot_be_read() -> No
 
 def test_a_metric_without_traffic_that_calls_itself_broken_does_not_hold_for_ever() -> None:
     """At weight 0 no metric can have data; only the source counts."""
-    decision = act(facts(rollout(step="evals", weight=0), verdicts=said(world.ANALYSIS, Verdict.ERROR)))
+    decision = act(facts(rollout(step="evals", weight=0), verdicts=said(scenario.ANALYSIS, Verdict.ERROR)))
 
     assert decision.traffic.weight == 500
 
@@ -413,16 +434,16 @@ def test_a_spec_that_changes_takes_the_revision_back(wanted: str, why: str, reas
 
 def test_the_first_revision_is_promoted_by_the_gates_before_traffic() -> None:
     """Nothing serves: no weights, no holds, no live metrics, but its evals count."""
-    first = world.make_plan(first=True)
+    first = scenario.make_plan(first=True)
     alone: dict[str, Any] = {"plan": first, "revisions": (NEW,), "acknowledged": -1}
-    answered = (gate(world.EVAL, Verdict.PASS), gate(world.ANALYSIS, Verdict.INCONCLUSIVE, reason="NoBaseline"))
+    answered = (gate(scenario.EVAL, Verdict.PASS), gate(scenario.ANALYSIS, Verdict.INCONCLUSIVE, reason="NoBaseline"))
     entered = act(facts(rollout(Phase.WARMING_UP), verdicts=(), **alone))
     assert entered.state is not None
     passed = act(facts(entered.state, verdicts=answered, **alone))
     assert passed.state is not None
     labels = act(facts(passed.state, verdicts=answered, **alone))
 
-    assert entered.evals == (world.EVAL,)
+    assert entered.evals == (scenario.EVAL,)
     assert (passed.state.phase, passed.traffic) == (Phase.PROMOTING, model.Traffic(None, epoch=7))
     assert labels.labels == (model.LabelWrite("new", Label.STABLE),)
 
@@ -451,10 +472,14 @@ def test_without_a_gateway_the_service_moves_once_the_evals_pass() -> None:
 
 NOTES = [
     ({}, [], "all is well"),
-    ({"plan": world.make_plan(analysis=(), steps=(plan.StepPlan("few", 500, 0.0),))}, ["NoLiveGate"], "no metric at all"),
+    ({"plan": scenario.make_plan(analysis=(), steps=(plan.StepPlan("few", 500, 0.0),))}, ["NoLiveGate"], "no metric at all"),
     ({"revisions": (dataclasses.replace(OLD, health=health.Health(2, 0)), NEW)}, ["NoBaseline"], "no pod of stable is ready"),
     (
-        {"plan": world.make_plan(steps=(plan.StepPlan("none", 0, 0.0, (world.LIVE_GATE,)), plan.StepPlan("few", 500, 0.0)))},
+        {
+            "plan": scenario.make_plan(
+                steps=(plan.StepPlan("none", 0, 0.0, (scenario.LIVE_GATE,)), plan.StepPlan("few", 500, 0.0))
+            )
+        },
         ["NothingToJudge"],
         "metrics cannot judge a step without traffic",
     ),
@@ -479,7 +504,7 @@ def _used(frozen: plan.Plan) -> dict[str, evalgate.EvalGateSpec]:
 
 def test_what_was_sent_but_not_written_counts() -> None:
     """A decrease went to the proxies while the API server was down: the old weight of the status is not sent again."""
-    back = act(facts(rollout(), verdicts=said(world.METRIC, Verdict.FAIL), protect_only=True))
+    back = act(facts(rollout(), verdicts=said(scenario.METRIC, Verdict.FAIL), protect_only=True))
     sent = model.Sent(back.state, back.traffic)
 
     decision = act(facts(rollout(), sent=sent, protect_only=True))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sluice.api import evalgate, modeldeployment
 from sluice.rollout import plan
-from tests.unit.rollout import world
+from tests.unit.rollout import scenario
 
 
 def spec(**rollout: Any) -> modeldeployment.ModelDeploymentSpec:
@@ -34,7 +34,7 @@ STEPS = (
 
 def build(rollout: dict[str, Any], *, first: bool = False, digests: dict[str, str] | None = None) -> plan.Plan:
     """The plan of a spec in a namespace with the world's gates."""
-    gates = {name: gate for name, gate in world.GATES.items() if name != evalgate.BUILTIN_DEFAULT_NAME}
+    gates = {name: gate for name, gate in scenario.GATES.items() if name != evalgate.BUILTIN_DEFAULT_NAME}
     return plan.build_plan(spec(**rollout), gates, digests or {}, first=first)
 
 
@@ -67,9 +67,9 @@ def test_steps_are_taken_as_written() -> None:
 
 def test_a_gate_called_default_takes_the_built_in_ones_place() -> None:
     """A namespace can say what its default analysis is."""
-    own = plan.build_plan(spec(), {"default": world.GATES["slo"]}, {}, first=False)
+    own = plan.build_plan(spec(), {"default": scenario.GATES["slo"]}, {}, first=False)
 
-    assert own.gates["default"] == world.GATES["slo"]
+    assert own.gates["default"] == scenario.GATES["slo"]
 
 
 REFUSED = [
@@ -101,12 +101,12 @@ def test_a_spec_that_makes_no_plan_names_the_field(rollout: dict[str, Any], fiel
     first=st.booleans(),
     hold=st.floats(0, 1e6),
     weights=st.lists(st.integers(0, 10_000), min_size=1, max_size=6).map(sorted),
-    analysis=st.sets(st.sampled_from(sorted(world.GATES))).map(tuple),
+    analysis=st.sets(st.sampled_from(sorted(scenario.GATES))).map(tuple),
 )
 def test_a_plan_survives_its_json(first: bool, hold: float, weights: list[int], analysis: tuple[str, ...]) -> None:
     """What is frozen at the start is what a later process reads."""
     steps = tuple(plan.StepPlan(f"s{position}", weight, hold, ("golden",)) for position, weight in enumerate(weights))
-    frozen = world.make_plan(first=first, steps=steps, analysis=analysis)
+    frozen = scenario.make_plan(first=first, steps=steps, analysis=analysis)
 
     assert plan.from_json(frozen.to_json()) == frozen
 
@@ -123,7 +123,7 @@ def test_each_metric_is_one_family_of_evidence() -> None:
     """A gate that several steps and the analysis name shares false rollback once."""
     built = build({"strategy": canary(*STEPS), "analysis": [{"name": "slo"}]})
 
-    assert [(name, metric.name) for name, metric in built.live_metrics()] == [world.METRIC]
+    assert [(name, metric.name) for name, metric in built.live_metrics()] == [scenario.METRIC]
 
 
 def test_without_weight_nothing_live_is_required() -> None:

@@ -9,18 +9,16 @@ import dataclasses
 import enum
 from typing import Any
 
-from sluice.api import evalgate, modeldeployment
+from sluice.api import modeldeployment
 from sluice.rollout import decide, health, model, plan
 from sluice.workloads import revision
+from tests.unit.rollout import scenario
 
 Label = revision.OutcomeLabel
 Verdict = modeldeployment.Verdict
 PROXIES = 2
 DESIRED = 2
-EVAL_GATE, LIVE_GATE, DEFAULT_GATE = "golden", "slo", evalgate.BUILTIN_DEFAULT_NAME
-EVAL, METRIC = (EVAL_GATE, "answers"), (LIVE_GATE, "failures")
-ANALYSIS = (DEFAULT_GATE, "errors")
-LIVE_NEEDS = 3
+LIVE_NEEDS = {scenario.METRIC: 4, scenario.ANALYSIS: 9}
 """Observations under weight until a live metric has its verdict."""
 
 LEGAL = {
@@ -33,48 +31,6 @@ LEGAL = {
     (Label.SUPERSEDED, Label.CANDIDATE),
 }
 """Transitions of the outcome label that a rollout may write."""
-
-GATES = {
-    EVAL_GATE: evalgate.EvalGateSpec(
-        evals=(
-            evalgate.Eval(
-                name="answers",
-                runner=evalgate.Runner(type="Builtin"),
-                dataset=evalgate.Dataset(type="ConfigMap"),
-                scorer=evalgate.Scorer(type="ExactMatch"),
-                threshold=evalgate.Threshold(min="0.9"),
-            ),
-        )
-    ),
-    LIVE_GATE: evalgate.EvalGateSpec(
-        metrics=(
-            evalgate.Metric(
-                name="failures", signal=evalgate.Signal(type="ErrorRate"), regression=evalgate.Regression(points="2%")
-            ),
-        )
-    ),
-    DEFAULT_GATE: evalgate.BUILTIN_DEFAULT,
-}
-
-
-def make_plan(*, first: bool = False, **changes: Any) -> plan.Plan:
-    """Evals before traffic, then 5, 25 and 50 percent; the second weight needs a live gate."""
-    steps = (
-        plan.StepPlan("evals", 0, 0.0, (EVAL_GATE,)),
-        plan.StepPlan("few", 500, 10.0),
-        plan.StepPlan("some", 2500, 10.0, (LIVE_GATE,)),
-        plan.StepPlan("half", 5000, 10.0),
-    )
-    whole = plan.Plan(
-        steps=steps,
-        step_deadline=1e9,
-        analysis=(DEFAULT_GATE,),
-        gates=GATES,
-        digests={"golden/answers": "d" * 64},
-        false_rollback=0.01,
-        first=first,
-    )
-    return dataclasses.replace(whole, **changes)
 
 
 class Quality(enum.Enum):
@@ -183,9 +139,9 @@ class World:
         receiving = {proxy.canary for proxy in self.proxies if proxy is not None and proxy.weight}
         for name in filter(None, receiving):
             self.counted[name] = self.counted.get(name, 0) + 1
-            if self.counted[name] >= LIVE_NEEDS:
-                bad = self.revisions[name].quality is Quality.FAILS_USERS
-                for pair in (METRIC, ANALYSIS):
+            bad = self.revisions[name].quality is Quality.FAILS_USERS
+            for pair, needs in LIVE_NEEDS.items():
+                if self.counted[name] >= needs:
                     self.seen[name, *pair] = Verdict.FAIL if bad else Verdict.PASS
 
     def finish_jobs(self) -> None:
@@ -227,7 +183,7 @@ class World:
             sent=self.sent,
             last_epoch=epoch,
             acknowledged=min(self.acks),
-            plan=frozen if current is not None else make_plan(first=first),
+            plan=frozen if current is not None else scenario.make_plan(first=first),
             verdicts=self.verdicts(current.revision if current is not None else None),
             split=self.split,
             source_ok=self.source_ok,
@@ -253,12 +209,12 @@ class World:
                 if self.source_ok or self.seen.get((name, gate, metric)) is Verdict.FAIL
                 else Verdict.ERROR,
             )
-            for gate, metric in (METRIC, ANALYSIS)
+            for gate, metric in (scenario.METRIC, scenario.ANALYSIS)
         ]
         evals = [
             modeldeployment.GateStatus(name=gate, metric=metric, verdict=verdict)
             for (of, gate, metric), verdict in self.seen.items()
-            if of == name and (gate, metric) == EVAL
+            if of == name and (gate, metric) == scenario.EVAL
         ]
         return (*metrics, *evals)
 
@@ -273,11 +229,14 @@ class World:
             assert known.ready > 0, "traffic goes to pods that can answer"
         assert {decision.traffic.stable, decision.traffic.canary} - {None} <= decision.keep, "who has traffic keeps its pods"
         self.check_entered(inputs, decision)
+        if self.sent is not None and decision.traffic.stable == self.sent.traffic.stable:
+            lowered = decision.traffic.weight < self.sent.traffic.weight
+            assert not lowered or decision.order is model.Order.PROXIES_FIRST, "a rollback does not wait for the API server"
         assert decision.state is None or decision.state.phase is not modeldeployment.Phase.IDLE
         assert model.from_status(model.to_status(decision.state)) == decision.state, "the state survives the status"
         if not self.api_up:
             assert not decision.labels
-            assert decision.traffic.weight <= (self.target.weight if self.target is not None else 0), "protect only lowers"
+            assert self.sent is None or decision.traffic.weight <= self.sent.traffic.weight, "protect only lowers"
         return inputs, decision
 
     def check_entered(self, inputs: model.Input, decision: model.Decision) -> None:
@@ -319,8 +278,10 @@ class World:
         """Sends traffic to the proxies, checked against what was sent before."""
         self.step()
         traffic, before = decision.traffic, self.target
-        if before is not None and not traffic.same_split(before):
-            assert traffic.epoch > before.epoch or self.status_epoch < before.epoch, "the epoch rises with every change"
+        assert traffic.epoch >= self.status_epoch, "nothing older than what is persisted is sent"
+        if self.sent is not None:
+            unchanged = traffic == self.sent.traffic
+            assert unchanged or traffic.epoch > self.sent.traffic.epoch, "the epoch rises with every change"
         if traffic.canary is not None and traffic.weight > (before.weight if before and before.canary == traffic.canary else 0):
             assert self.status_epoch >= traffic.epoch, "an increase is persisted first"
             self.check_increase(inputs, decision)
@@ -336,13 +297,20 @@ class World:
         assert inputs.wanted == decision.state.revision, "a revision that nobody asks for any more gets no more traffic"
         known = inputs.find(decision.state.revision)
         assert known is not None
+        assert known.health is not None
+        assert known.health.warm
+        assert inputs.source_ok, "nobody gets users while nobody can watch"
+        before = model.newest_state(inputs.state, inputs.sent, inputs.last_epoch)
+        step = next((step for step in inputs.plan.steps if before and step.name == before.step), None) if inputs.plan else None
+        if before is not None and step is not None and before.step_entered_at is not None:
+            assert self.now - before.step_entered_at >= step.hold - 0.01, "the hold is over"
         said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
         assert Verdict.FAIL not in said.values()
-        assert said.get(EVAL) is Verdict.PASS
+        assert said.get(scenario.EVAL) is Verdict.PASS
         if decision.traffic.weight > 2500:
-            assert said.get(METRIC) is Verdict.PASS
+            assert said.get(scenario.METRIC) is Verdict.PASS
         if decision.traffic.weight > 5000:
-            assert said.get(ANALYSIS) is Verdict.PASS
+            assert said.get(scenario.ANALYSIS) is Verdict.PASS
 
     def store_plan(self, inputs: model.Input, decision: model.Decision) -> None:
         """A rollout begins: its plan is frozen and its evidence is empty."""
@@ -363,8 +331,8 @@ class World:
         if write.outcome is Label.STABLE:
             said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
             first = inputs.plan is not None and inputs.plan.first
-            live = set() if first or inputs.split is model.Split.NONE else {METRIC, ANALYSIS}
-            assert all(said.get(pair) is Verdict.PASS for pair in {EVAL} | live), "promoted by every required gate"
+            live = set() if first or inputs.split is model.Split.NONE else {scenario.METRIC, scenario.ANALYSIS}
+            assert all(said.get(pair) is Verdict.PASS for pair in {scenario.EVAL} | live), "promoted by every required gate"
         known.outcome = write.outcome
         if write.number is not None:
             assert write.number > max(each.number for each in self.revisions.values())
