@@ -16,6 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=("build", "up", "down", "status", "kubeconfig"))
     parser.add_argument("--name", default=driver.DEFAULT_NAME, help="clusters of different names run side by side")
     parser.add_argument("--image", type=Path, action="append", default=[], help="OCI layout tar to import (up only)")
+    parser.add_argument("--forget", action="store_true", help="remove the images it keeps in the cache, too (down, embedded)")
     options = parser.parse_args(arguments)
     try:
         cluster = driver.choose(options.name)
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str]) -> int:
             case "up":
                 cluster.up(options.image)
             case "down":
+                if options.forget and isinstance(cluster, embedded.Embedded):
+                    cluster.forget()
                 cluster.down()
                 print(f"cluster {options.name}: down", flush=True)
             case "status":

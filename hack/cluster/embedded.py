@@ -70,6 +70,12 @@ class Embedded:
             shutil.rmtree(nodepaths.on_host(self.name).run, ignore_errors=True)
             shutil.rmtree(self.kubeconfig.parent, ignore_errors=True)
 
+    def forget(self) -> None:
+        """Take the cluster down and remove its images as well: the next `up` imports all of them again."""
+        self.down()
+        with self._locked():
+            shutil.rmtree(nodepaths.on_host(self.name).images, ignore_errors=True)
+
     def load_image(self, tar: Path) -> None:
         """Import the image of a tar file into the running cluster unless it has exactly this one."""
         self._import(self._record(), tar)
