@@ -1,7 +1,7 @@
 """How long a weight takes: from its write until all traffic of a real Envoy has moved.
 
-The write is a stage of its own. `write_to_ads` gives the weight to the ADS server; a stage that writes the status of a
-ModelDeployment on a real API server, with an operator behind it, measures the same from further away.
+The write begins as the operator's does: the status of a ModelDeployment on a real API server, then the traffic table, and
+the gateway's programming from the cache. Only pods are missing: the cache is given endpoints on loopback.
 
 All traffic has moved when a request has ended that began after the write, was answered by the new revision, and after
 which none began that was not. So the time includes one whole request, and is what a client could notice at worst.
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
+import json
 import pathlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,10 +20,17 @@ from typing import Any, Final
 
 import aiohttp
 
-from sluice.routing import inputs
+from sluice.api import base, gateway, modeldeployment, naming
+from sluice.kube import cache, resources
+from sluice.kube import client as kube_client
+from sluice.reconcile import lookup, programmer, traffic
+from sluice.rollout import model as rollout
+from sluice.workloads import pod_template
 from sluice.xds import server
-from tests.support import fleet, gateway, ports, upstream
+from tests.support import controlplane, fleet, ports, upstream
 
+NAMESPACE: Final = fleet.EDGE[0]
+MODEL: Final = "chat"
 CHANGES: Final = 50
 GOAL_P99_MS: Final = 250.0
 _CLIENTS: Final = 4
@@ -43,25 +52,83 @@ class Answer:
 
 
 async def run(directory: pathlib.Path) -> Mapping[str, Any]:
-    """The benchmark with the ADS server as its first stage."""
+    """The benchmark on a real API server and a real Envoy."""
     certificates, port = fleet.Certificates(), ports.free()
-    async with upstream.running("stable", "canary") as (stable, canary), fleet.operator(certificates) as (ads, xds):
-        write = write_to_ads(ads, port, directory, stable, canary)
-        await write(0)
-        async with fleet.proxy(directory / "proxy", certificates.gateway(), xds):
-            return {"first_stage": "AdsServer.set_resources", **await measure(port, write)}
+    with controlplane.ControlPlane() as plane:
+        plane.kubectl("apply", "--server-side", "-f", "crds")
+        plane.kubectl("create", "namespace", NAMESPACE)
+        plane.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": _objects(port)}))
+        async with (
+            await kube_client.Client.connect(plane.kubeconfig, operator_namespace=NAMESPACE) as client,
+            upstream.running("stable", "canary") as (stable, canary),
+            fleet.operator(certificates) as (ads, xds),
+        ):
+            write = await write_status(client, ads, stable, canary)
+            await write(0)
+            async with fleet.proxy(directory / "proxy", certificates.gateway(), xds):
+                return {"first_stage": "status of the ModelDeployment", **await measure(port, write)}
 
 
-def write_to_ads(
-    ads: server.AdsServer, port: int, directory: pathlib.Path, stable: upstream.Upstream, canary: upstream.Upstream
+async def write_status(
+    client: kube_client.Client, ads: server.AdsServer, stable: upstream.Upstream, canary: upstream.Upstream
 ) -> Write:
-    """The stage that begins at the ADS server; translation included."""
+    """The stage that begins with a status write; an increase is sent once that is answered."""
+    known = cache.Cache()
+    for resource in (resources.MODEL_DEPLOYMENTS, resources.GATEWAYS):
+        for item in (await client.list(resource, NAMESPACE)).items:
+            known.put(resource, item)
+    for name, upstream_ in (("stable", stable), ("canary", canary)):
+        known.put(resources.ENDPOINT_SLICES, _endpoints(name, upstream_.port))
+    table = traffic.TrafficTable()
+    program = programmer.Programmer(known, lookup.Lookup(known), table, ads)
+    key = naming.ObjectKey(modeldeployment.KIND, NAMESPACE, MODEL)
+    epochs = itertools.count(1)
 
     async def write(weight: int) -> None:
-        given = inputs.Split(gateway.revision(stable, "stable"), gateway.revision(canary, "canary"), weight)
-        ads.set_resources(fleet.EDGE, fleet.resources(port, given, directory=directory))
+        sent = rollout.Traffic("stable", "canary" if weight else None, weight, next(epochs))
+        status = modeldeployment.ModelDeploymentStatus(epoch=sent.epoch, stable_revision="stable").to_wire()
+        version = known.get(resources.MODEL_DEPLOYMENTS, NAMESPACE, MODEL)["metadata"]["resourceVersion"]  # type: ignore[index]
+        written = await client.apply_status(resources.MODEL_DEPLOYMENTS, NAMESPACE, MODEL, status, resource_version=version)
+        known.put(resources.MODEL_DEPLOYMENTS, written)
+        table.put(key, rollout.Sent(None, sent))
+        program.program_for(modeldeployment.parse(written))
 
     return write
+
+
+def _objects(port: int) -> list[dict[str, Any]]:
+    """The gateway of the test fleet, open to all, and a model behind it."""
+    return [
+        {
+            "apiVersion": base.API_VERSION,
+            "kind": gateway.KIND,
+            "metadata": {"name": fleet.EDGE[1], "namespace": NAMESPACE},
+            "spec": {"listeners": [{"name": "http", "port": port}], "clients": {"anonymous": True}},
+        },
+        {
+            "apiVersion": base.API_VERSION,
+            "kind": modeldeployment.KIND,
+            "metadata": {"name": MODEL, "namespace": NAMESPACE},
+            "spec": {
+                "template": {"model": {"source": "file:///models/good"}, "engine": {"type": "VLLM"}},
+                "gatewayRefs": [{"name": fleet.EDGE[1]}],
+            },
+        },
+    ]
+
+
+def _endpoints(revision: str, port: int) -> dict[str, Any]:
+    name = naming.revision_name(MODEL, revision)
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "resourceVersion": "1",
+            "labels": {programmer.SERVICE_NAME_LABEL: name},
+        },
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+        "ports": [{"name": pod_template.PORT_NAME, "port": port}],
+    }
 
 
 async def measure(port: int, write: Write, *, changes: int = CHANGES) -> dict[str, Any]:
