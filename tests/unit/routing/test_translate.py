@@ -11,8 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from sluice.api import conditions, gateway
-from sluice.routing import chain, inputs, ir, translate
-from sluice.routing.reasons import Reason
+from sluice.routing import chain, inputs, ir, reasons, translate
 
 STABLE = inputs.Revision("prod/chat-1", (inputs.Endpoint("10.0.0.1", 8000),))
 CANARY = inputs.Revision("prod/chat-2", (inputs.Endpoint("10.0.0.2", 8000),))
@@ -86,9 +85,9 @@ def test_the_oldest_claim_wins_whatever_the_order() -> None:
     assert all(translation == translations[0] for translation in translations)
     assert translations[0].ir.routes[0].name == "prod/a"
     assert [reason(translations[0], f"prod/{name}") for name in ("a", "b", "young")] == [
-        Reason.ACCEPTED,
-        Reason.CONFLICT,
-        Reason.CONFLICT,
+        reasons.Reason.ACCEPTED,
+        reasons.Reason.CONFLICT,
+        reasons.Reason.CONFLICT,
     ]
     loser = next(status for status in translations[0].routes if status.name == "prod/young")
     assert "prod/young" in loser.conditions[0].message
@@ -99,7 +98,7 @@ def test_a_claim_that_is_not_allowed_is_none() -> None:
     """An older ModelDeployment that the Gateway does not let in takes no name from anyone."""
     translation = run(model("old", served_name="chat", created="2025-01-01T00:00:00Z", gateway_allowed=False), model("chat"))
     assert [route.name for route in translation.ir.routes] == ["prod/chat"]
-    assert reason(translation, "prod/old") == Reason.NOT_ALLOWED
+    assert reason(translation, "prod/old") == reasons.Reason.NOT_ALLOWED
 
 
 def test_a_model_that_no_gateway_ref_offers_is_not_routed() -> None:
