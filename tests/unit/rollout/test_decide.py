@@ -277,12 +277,15 @@ def test_a_restart_after_the_first_promotions_label_sends_under_a_new_epoch() ->
     assert act(inputs).traffic == model.Traffic("new", epoch=8)
 
 
-def test_promotion_is_not_made_final_while_nothing_can_be_measured() -> None:
+@pytest.mark.parametrize(
+    ("change", "why"), [({"source_ok": False}, "MeasurementFailed"), ({"new": sick(LOADING)}, "PodsStarting")]
+)
+def test_promotion_is_not_made_final_while_something_is_wrong(change: dict[str, Any], why: str) -> None:
     """It has all traffic and no label yet: a failure can still take it back."""
-    decision = act(facts(rollout(Phase.PROMOTING, weight=10_000), source_ok=False))
+    decision = act(facts(rollout(Phase.PROMOTING, weight=10_000), **change))
 
     assert decision.waiting is not None
-    assert (decision.labels, decision.waiting.reason) == ((), "MeasurementFailed")
+    assert (decision.labels, decision.waiting.reason) == ((), why)
 
 
 def test_a_stable_revision_whose_object_is_gone_is_replaced_by_the_previous_one() -> None:
