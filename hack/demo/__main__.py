@@ -25,7 +25,7 @@ async def run(console: rich.console.Console, cluster: driver.Cluster) -> report.
 
 def main() -> int:
     """Runs the demo. Returns the exit code: 0 only when all three stories ended as they should."""
-    console = rich.console.Console()
+    console = rich.console.Console(soft_wrap=True)
     cluster = driver.choose(CLUSTER_NAME)
     try:
         told = asyncio.run(run(console, cluster))

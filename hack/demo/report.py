@@ -77,7 +77,7 @@ def print_table(report: Report, console: rich.console.Console) -> None:
         ("seconds", "right"),
         ("bad to weight 0 (s)", "right"),
     ):
-        table.add_column(column, justify="right" if justify == "right" else "left")
+        table.add_column(column, justify="right" if justify == "right" else "left", no_wrap=True)
     for story in report.stories:
         table.add_row(
             story.name,
