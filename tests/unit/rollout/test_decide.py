@@ -1,4 +1,8 @@
-"""One decision at a time: facts in, what follows from them out."""
+"""One decision at a time: facts in, what follows from them out.
+
+Longer than other files because its tables share one set of facts and are read against each other: they are the order of
+precedence of `decide`.
+"""
 
 from __future__ import annotations
 
