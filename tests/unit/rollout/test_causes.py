@@ -1,4 +1,7 @@
-"""Why pods are not ready: the closed table, over pods as Kubernetes 1.36 writes them."""
+"""Why pods are not ready: the closed table, over pods as Kubernetes 1.36 writes them.
+
+Longer than other files because it is one table, a row a kind of pod.
+"""
 
 from __future__ import annotations
 
