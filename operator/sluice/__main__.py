@@ -114,7 +114,8 @@ class Replica:
             stack.push_async_callback(self._cancel, asyncio.create_task(dog.run(), name="watchdog"))
             stack.push_async_callback(web.stop)
             stack.push_async_callback(self._close_session)
-            stack.push_async_callback(self._cancel, asyncio.create_task(self.watches.run(), name="watches"))
+            watching = asyncio.create_task(self.watches.run(), name="watches")
+            stack.push_async_callback(self._cancel, watching)
             if not await self._until(stopping, self._prepare()):
                 return
             ads, control = self._build()
@@ -125,7 +126,8 @@ class Replica:
             elector = asyncio.create_task(self.elector.run(), name="elector")
             follow = asyncio.create_task(self._follow(control), name="roles")
             _log.info("started", identity=self.settings.pod_name, namespace=self.settings.namespace)
-            await self._until(stopping, asyncio.gather(elector, follow))
+            # If one of these ever ends, the process does: a replica that only seems to work is worse than none.
+            await self._until(stopping, asyncio.gather(elector, follow, watching))
             # Work ends before the Lease is given away, so that there is never a second writer.
             await self._cancel(follow)
             await control.step_down()

@@ -62,6 +62,8 @@ class Settings(pydantic.BaseModel):
     lease: LeaseSettings = LeaseSettings()
     crash_after_decrease: bool = False
     """Test hook: end the process between the push of a decrease and its status write."""
+    renderer_mark: str = ""
+    """Test hook: render new pod templates with this mark, as a later version of the renderer would render them otherwise."""
 
     @property
     def xds_address(self) -> str:
@@ -72,7 +74,10 @@ class Settings(pydantic.BaseModel):
     def defaults(self) -> pod_template.Defaults:
         """What templates may leave unset."""
         return pod_template.Defaults(
-            engine_image=self.engine_image, gpu_resource=self.gpu_resource, shared_memory=self.shared_memory
+            engine_image=self.engine_image,
+            gpu_resource=self.gpu_resource,
+            shared_memory=self.shared_memory,
+            renderer_mark=self.renderer_mark,
         )
 
 

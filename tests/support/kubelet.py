@@ -36,8 +36,8 @@ class Kubelet:
         self._addresses: dict[str, str] = {}
         self.behaviours: dict[str, Behaviour] = {}
         """By image; others become ready at once."""
-        self.created: list[str] = []
-        """Names of all pods ever seen."""
+        self.created: list[tuple[str, str]] = []
+        """Namespace and name of all pods ever seen."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,7 +66,7 @@ class Kubelet:
         metadata = pod["metadata"]
         if metadata["uid"] not in self._addresses:
             self._addresses[metadata["uid"]] = f"10.244.{len(self._addresses) // 250}.{len(self._addresses) % 250 + 2}"
-            self.created.append(metadata["name"])
+            self.created.append((metadata["namespace"], metadata["name"]))
         behaviour = self.behaviours.get(pod["spec"]["containers"][0]["image"], ready)
         wanted = behaviour(pod, self._addresses[metadata["uid"]])
         if all((pod.get("status") or {}).get(key) == value for key, value in wanted.items()):
@@ -91,6 +91,17 @@ def ready(pod: Mapping[str, Any], address: str) -> Status:
         ],
         "containerStatuses": [_container(pod, {"running": {"startedAt": started}}, is_ready=True, restarts=0)],
     }
+
+
+def loading(pod: Mapping[str, Any], address: str) -> Status:
+    """The engine runs and is not ready yet."""
+    status = ready(pod, address)
+    for condition in status["conditions"]:
+        if condition["type"] in ("Ready", "ContainersReady"):
+            condition["status"] = "False"
+    started = pod["metadata"]["creationTimestamp"]
+    status["containerStatuses"] = [_container(pod, {"running": {"startedAt": started}}, is_ready=False, restarts=0)]
+    return status
 
 
 def crash_looping(pod: Mapping[str, Any], address: str) -> Status:

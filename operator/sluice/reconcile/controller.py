@@ -119,14 +119,16 @@ class Controller:
             return
         self.queue.add(naming.ObjectKey(gateway.KIND, *owner))
         for model in self._lookup.models():
-            if model.status.rollout is not None and owner in lookup_.gateway_refs(model):
+            if owner in lookup_.gateway_refs(model) and self._reconcilers.models.waits_for_proxies(lookup_.model_key(model)):
                 self.queue.add(lookup_.model_key(model))
         for policy in self._lookup.policies(owner[0]):
             if any(reference.name == owner[1] for reference in policy.spec.target_refs):
                 self.queue.add(naming.ObjectKey(ratelimitpolicy.KIND, owner[0], policy.metadata.name))
 
     def verdict_changed(self, model: naming.ObjectKey) -> None:
-        """The evidence says something new: decide at once."""
+        """The evidence says something new: what it takes away leaves at once, even while a write hangs; the rest in turn."""
+        if self.role is not election.Role.FOLLOWER:
+            self._protect(model)
         self.queue.add(model)
 
     async def _take_over(self) -> None:
@@ -135,8 +137,10 @@ class Controller:
             await asyncio.wait_for(self.measurer.look(), JUDGE_LIMIT)
         except TimeoutError:
             _log.warning("rollouts not judged before serving", cause=f"proxies did not answer in {JUDGE_LIMIT} s")
+        except Exception as error:  # noqa: BLE001 - one rollout that can't be judged must not keep all gateways waiting
+            _log.error("rollouts not judged before serving", cause=str(error), exc_info=error)
         for model in self._lookup.models():
-            self._reconcilers.models.protect(lookup_.model_key(model))
+            self._protect(lookup_.model_key(model))
         for owner in self._lookup.gateways():
             self._reconcilers.gateways.expect(owner)
             self._reconcilers.gateways.programmer.program(owner)
@@ -144,6 +148,12 @@ class Controller:
         self._measuring = asyncio.create_task(self.measurer.run(), name="measurer")
         self.queue.start()
         self._add_all()
+
+    def _protect(self, model: naming.ObjectKey) -> None:
+        try:
+            self._reconcilers.models.protect(model)
+        except Exception as error:  # noqa: BLE001 - one broken object must not stop the others, nor the measurements
+            _log.error("protection failed", object=str(model), cause=str(error), exc_info=error)
 
     def _add_all(self) -> None:
         for key in self._all():

@@ -14,12 +14,14 @@ from sluice.engine import clock as clock_
 from sluice.gates import evidence
 from sluice.kube import cache as kube_cache
 from sluice.kube import resources
-from sluice.observability import metrics
+from sluice.observability import logs, metrics
 from sluice.reconcile import evidence as evidence_
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import traffic as traffic_
 from sluice.sources import poller as poller_
 from sluice.workloads import gateway as gateway_objects
+
+_log = logs.get(__name__)
 
 MEDIAN_LATENCY: Final = 0.25
 """Seconds. Until latencies are measured, what is assumed for blocks that follow a weight rise."""
@@ -49,7 +51,10 @@ class Measurer:
         """Looks again and again until cancelled."""
         while True:
             started = self.clock.monotonic()
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - measuring never ends: a bad canary would keep its weight unseen
+                _log.error("measurement failed", cause=str(error), exc_info=error)
             await self.clock.sleep(self.interval - (self.clock.monotonic() - started))
 
     async def look(self) -> None:

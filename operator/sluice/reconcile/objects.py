@@ -37,6 +37,9 @@ class Applier:
         if live is not None and difference is None:
             return dict(live)
         _log.info("apply", object=f"{resource}/{metadata['namespace']}/{metadata['name']}", because=difference)
+        if live is not None and resource is resources.CONTROLLER_REVISIONS:
+            # Outcome labels are the durable facts: a former leader that comes late must not undo its successor's.
+            desired = {**desired, "metadata": {**desired["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
         applied = await self.client.apply(resource, desired)
         self.cache.put(resource, applied)  # the watch may be late, and the next decision must not be
         return applied
@@ -49,11 +52,14 @@ class Applier:
     async def prune(
         self, resource: resources.Resource, namespace: str, labels: Mapping[str, str], *, keep: Iterable[str], owner_uid: str
     ) -> None:
-        """Deletes the objects with these labels that the owner controls, except those named in `keep`."""
+        """Deletes the objects with these labels that belong to the owner or to nobody, except those named in `keep`.
+
+        Those of nobody are orphans of an earlier object of that name; what belongs to another uid is left to the collector.
+        """
         kept = set(keep)
         for obj in self.cache.list(resource, namespace, labels=labels):
             metadata = obj["metadata"]
-            if metadata["name"] in kept or metadata.get("deletionTimestamp") or not _owned(obj, owner_uid):
+            if metadata["name"] in kept or metadata.get("deletionTimestamp") or not _is_ours(obj, owner_uid):
                 continue
             await self.delete(resource, obj)
 
@@ -65,5 +71,6 @@ class Applier:
             await self.client.delete(resource, metadata["namespace"], metadata["name"], uid=metadata["uid"])
 
 
-def _owned(obj: Mapping[str, Any], uid: str) -> bool:
-    return any(reference.get("uid") == uid for reference in obj["metadata"].get("ownerReferences") or ())
+def _is_ours(obj: Mapping[str, Any], uid: str) -> bool:
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return not owners or any(reference.get("uid") == uid for reference in owners)

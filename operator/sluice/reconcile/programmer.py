@@ -89,7 +89,8 @@ class Programmer:
 
     def _model(self, owner: gateway.Gateway, model: modeldeployment.ModelDeployment) -> inputs.ModelInput:
         metadata = model.metadata
-        in_force = self.table.traffic(lookup_.model_key(model)) or rollout.Traffic(stable=None)
+        # Without a decision yet, what served goes on serving: one model that can't be decided must not lose its users.
+        in_force = self.table.traffic(lookup_.model_key(model)) or rollout.Traffic(stable=model.status.stable_revision)
         return inputs.ModelInput(
             namespace=metadata.namespace,
             name=metadata.name,

@@ -47,9 +47,7 @@ class Triggers:
             yield naming.ObjectKey(gateway.KIND, reference.get("namespace") or namespace, reference["name"])
         yield from (naming.ObjectKey(evalgate.KIND, namespace, gate.metadata.name) for gate in self.lookup.gates(namespace))
         for owner in self.lookup.gateways():
-            if any(
-                (model.metadata.namespace, model.metadata.name) == (namespace, name) for model in self.lookup.models_of(owner)
-            ):
+            if (namespace, name) in lookup_.routed_models(owner):  # a deleted one is in no cache any more
                 yield lookup_.gateway_key(owner)
 
     def _of_gateway(self, namespace: str, name: str, _: Mapping[str, Any]) -> Iterator[naming.ObjectKey]:

@@ -22,6 +22,7 @@ PRE_STOP_SECONDS: Final = 5
 GRACE_MARGIN_SECONDS: Final = 10
 PROBE_PERIOD_SECONDS: Final = 5
 HOME: Final = "/var/cache/sluice"
+RENDERER_MARK: Final = "sluice.dev/renderer-mark"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +32,12 @@ class Defaults:
     engine_image: str
     gpu_resource: str = "nvidia.com/gpu"
     shared_memory: str = "2Gi"
+    renderer_mark: str = ""
+    """Stands for a change of this module, in tests of upgrades: an annotation of the pods."""
 
     def to_json(self) -> dict[str, str]:
         """Plain data, for the revision."""
-        return dataclasses.asdict(self)
+        return {name: value for name, value in dataclasses.asdict(self).items() if value}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,7 @@ def render_pod_template(
     grace = PRE_STOP_SECONDS + math.ceil(timing.drain) + GRACE_MARGIN_SECONDS
     resources = template.resources or modeldeployment.Resources()
     return {
-        "metadata": {"labels": revision_labels(name, revision_hash)},
+        "metadata": {"labels": revision_labels(name, revision_hash), **_mark(defaults)},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,  # a Service named vllm would inject VLLM_PORT=tcp://… and break the engine
@@ -76,6 +79,10 @@ def render_pod_template(
             ],
         },
     }
+
+
+def _mark(defaults: Defaults) -> dict[str, Any]:
+    return {"annotations": {RENDERER_MARK: defaults.renderer_mark}} if defaults.renderer_mark else {}
 
 
 def served_name(name: str, template: modeldeployment.Template) -> str:

@@ -13,8 +13,8 @@ from typing import Final
 from sluice.api import base, durations, modeldeployment, naming
 from sluice.engine import clock as clock_
 from sluice.kube import client as kube_client
+from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
-from sluice.kube import resources
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
 from sluice.reconcile.models import evals, gather, status, store
@@ -28,6 +28,9 @@ _log = logs.get(__name__)
 
 CALM_INTERVAL: Final = 10.0
 """Seconds between status writes while only numbers change."""
+PLAN_RETRY: Final = 5.0
+"""Seconds after which a plan that could not be made is tried again: data sets are not watched."""
+PUSH_SECONDS: Final = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Decided:
     inputs: rollout.Input
     decision: rollout.Decision
     problems: tuple[status.Problem, ...]
+    again: float | None = None
+    """Seconds after which the problems may be gone although nothing that is watched changes."""
 
     @property
     def plan(self) -> rollout_plan.Plan | None:
@@ -73,15 +78,23 @@ class ModelReconciler:
         if decision.order is rollout.Order.PROXIES_FIRST:
             self._send(observed, decision)
             if self.crash_after_decrease:
-                os.kill(os.getpid(), signal.SIGKILL)
-        retry = await self._apply(observed, decided)
+                await self._crash(observed, decision)
+        try:
+            retry = await self._apply(observed, decided)
+        except (errors.Forbidden, errors.Invalid) as error:
+            await self._write_status(observed, self._refused(observed, decided, error))
+            raise  # tried again with back-off: a quota or a policy may change
+        if self._overtaken(observed, decided):
+            return 0.0
         again = await self._write_status(observed, decided)
+        if self._overtaken(observed, decided):
+            return 0.0
         if decision.order is rollout.Order.STATUS_FIRST:
             self._send(observed, decision)
         self._announce(observed, decided)
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
-        waits = [seconds for seconds in (decision.wake_after, retry, again) if seconds is not None]
+        waits = [seconds for seconds in (decision.wake_after, retry, again, decided.again) if seconds is not None]
         return min(waits, default=None)
 
     def protect(self, key: naming.ObjectKey) -> None:
@@ -92,8 +105,18 @@ class ModelReconciler:
         plan = self._stored_plan(observed)
         inputs = self._inputs(observed, plan, protect_only=True)
         decision = decide.decide(inputs, self.clock.now())
-        if decision.order is rollout.Order.PROXIES_FIRST or inputs.sent is None:
+        if decision.order is rollout.Order.PROXIES_FIRST:
             self._send(observed, decision)
+        elif inputs.sent is None:
+            # Nothing is decided here but who serves: the reconcile that may write goes on from what is persisted.
+            self._send(observed, dataclasses.replace(decision, state=observed.state))
+
+    def waits_for_proxies(self, key: naming.ObjectKey) -> bool:
+        """Whether something goes on once proxies have acknowledged: a rollout, or pods that stay until nobody sends to them."""
+        observed = self.gatherer.observe(key.namespace, key.name)
+        if observed is None:
+            return False
+        return observed.model.status.rollout is not None or sum(known.has_pods for known in self._revisions(observed)) > 1
 
     def forget(self, key: naming.ObjectKey) -> None:
         """The ModelDeployment is gone; its objects are collected by their owner references."""
@@ -116,16 +139,16 @@ class ModelReconciler:
     # -- gather -------------------------------------------------------------------------------------------------------
 
     async def _decide(self, observed: gather.Observed) -> Decided:
-        problems = observed.problems
+        problems, again = observed.problems, None
         plan = self._stored_plan(observed)
         if plan is None and self._needs_plan(observed):
             try:
                 stable = rollout.stable_revision(self._revisions(observed))
                 plan = await self.gatherer.new_plan(observed.model, first=stable is None)
             except rollout_plan.PlanError as error:
-                problems = (*problems, status.Problem("InvalidRollout", str(error)))
+                problems, again = (*problems, status.Problem("InvalidRollout", str(error))), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
-        return Decided(inputs, decide.decide(inputs, self.clock.now()), problems)
+        return Decided(inputs, decide.decide(inputs, self.clock.now()), problems, again)
 
     def _inputs(self, observed: gather.Observed, plan: rollout_plan.Plan | None, *, protect_only: bool) -> rollout.Input:
         model = observed.model
@@ -215,6 +238,18 @@ class ModelReconciler:
             self.programmer.program_for(observed.model)
             _log.info("traffic", model=str(observed.key), **dataclasses.asdict(decision.traffic))
 
+    def _overtaken(self, observed: gather.Observed, decided: Decided) -> bool:
+        """Whether protection sent something since an increase was decided: then it is decided again, not sent."""
+        is_increase = decided.decision.order is rollout.Order.STATUS_FIRST
+        return is_increase and self.table.sent(observed.key) is not decided.inputs.sent
+
+    async def _crash(self, observed: gather.Observed, decision: rollout.Decision) -> None:
+        """Test hook: ends the process once the proxies have the decrease, before anything is written."""
+        limit = self.clock.monotonic() + PUSH_SECONDS
+        while self.programmer.acknowledged(observed.model) < decision.traffic.epoch and self.clock.monotonic() < limit:
+            await self.clock.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     async def _apply(self, observed: gather.Observed, decided: Decided) -> float | None:
         """Makes the objects as decided; returns seconds after which an eval needs another look."""
         decision, model = decided.decision, observed.model
@@ -271,6 +306,17 @@ class ModelReconciler:
         self._written[observed.key] = self.clock.monotonic()
         self._show(observed, decided.decision)
         return None
+
+    def _refused(self, observed: gather.Observed, decided: Decided, error: errors.ApiError) -> Decided:
+        """The decision as far as it came when the API server refused an object: what was taken away, but no step onwards."""
+        decision = decided.decision
+        if decision.order is rollout.Order.STATUS_FIRST:
+            traffic = dataclasses.replace(decision.traffic, epoch=observed.model.status.epoch)
+            decision = dataclasses.replace(decision, state=self._state(observed), traffic=traffic)
+        problem = status.Problem("CannotApply", f"{error}. It is tried again until it is accepted")
+        return dataclasses.replace(
+            decided, decision=dataclasses.replace(decision, ended=None), problems=(*decided.problems, problem)
+        )
 
     async def _save_evidence(self, observed: gather.Observed, decided: Decided) -> None:
         state = decided.decision.state

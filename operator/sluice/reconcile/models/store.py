@@ -19,7 +19,7 @@ def read_plan(data: Mapping[str, str] | None) -> rollout_plan.Plan | None:
     """The frozen plan in an evidence ConfigMap's data; None when it is missing or damaged."""
     try:
         return rollout_plan.from_json(json.loads((data or {})[evidence.PLAN_KEY]))
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
