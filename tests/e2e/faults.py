@@ -7,11 +7,11 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hack.cluster import registry
 from hack.demo import traffic
 from hack.demo import world as world_
 
@@ -140,6 +140,12 @@ async def leader(world: world_.World) -> str:
     return str(lease["spec"]["holderIdentity"])
 
 
+async def restarts(world: world_.World) -> int:
+    """How often operators were started again, all replicas together."""
+    found = json.loads(await world.kubectl("get", "pods", "-n", "sluice-system", "-o", "json"))
+    return sum(status["restartCount"] for pod in found["items"] for status in pod["status"].get("containerStatuses") or ())
+
+
 def processes(wanted: str, *, hostname: str | None = None) -> Iterator[int]:
     """PIDs, as the host sees them, of programs whose command line has `wanted`, in the pod of that name."""
     for folder in Path("/proc").iterdir():
@@ -165,7 +171,7 @@ def kill_pod(name: str) -> None:
 @contextlib.contextmanager
 def stopped_api_server(cluster_name: str) -> Iterator[None]:
     """While inside, the API server of the embedded cluster answers nobody."""
-    found = [pid for pid in processes("kube-apiserver --") if _hostname(pid) == cluster_name]
+    found = [pid for pid in processes("kube-apiserver --") if _network(pid) == _network(_init(cluster_name))]
     assert len(found) == 1, f"API servers of {cluster_name}: {found}"
     os.kill(found[0], signal.SIGSTOP)
     try:
@@ -174,7 +180,14 @@ def stopped_api_server(cluster_name: str) -> Iterator[None]:
         os.kill(found[0], signal.SIGCONT)
 
 
-def _hostname(pid: int) -> str:
-    """Name of the node that a program runs in."""
-    command = ["nsenter", f"--uts=/proc/{pid}/ns/uts", "hostname"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def _init(cluster_name: str) -> int:
+    """The first process of the embedded cluster's node."""
+    record = registry.read(cluster_name)
+    assert record is not None, f"cluster {cluster_name} is not up"
+    assert record.init is not None, f"cluster {cluster_name} is not up"
+    return record.init.pid
+
+
+def _network(pid: int) -> str:
+    """The network namespace of a process: each cluster has its own."""
+    return str(Path(f"/proc/{pid}/ns/net").readlink())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 from typing import Final
 
 from sluice.api import base, durations, modeldeployment, naming
@@ -26,6 +25,8 @@ from sluice.workloads import pod_template, revision
 
 _log = logs.get(__name__)
 
+_CRASH: Final = 137
+"""Exit code of a process that was killed."""
 CALM_INTERVAL: Final = 10.0
 """Seconds between status writes while only numbers change."""
 PLAN_RETRY: Final = 5.0
