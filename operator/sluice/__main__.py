@@ -127,7 +127,7 @@ class Replica:
             follow = asyncio.create_task(self._follow(control), name="roles")
             _log.info("started", identity=self.settings.pod_name, namespace=self.settings.namespace)
             # If one of these ever ends, the process does: a replica that only seems to work is worse than none.
-            await self._until(stopping, asyncio.gather(elector, follow, watching))
+            await self._until(stopping, self._any_ends(elector, follow, watching))
             # Work ends before the Lease is given away, so that there is never a second writer.
             await self._cancel(follow)
             await control.step_down()
@@ -252,9 +252,18 @@ class Replica:
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             return False
         task.result()
         return True
+
+    @staticmethod
+    async def _any_ends(*tasks: asyncio.Task[None]) -> None:
+        """Returns when one of them ends, and raises what it raised; they are not cancelled with it."""
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
 
     @staticmethod
     async def _cancel(task: asyncio.Task[None]) -> None:

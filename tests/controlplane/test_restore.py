@@ -64,7 +64,7 @@ def owners(namespace: world.World) -> set[str | None]:
 
 @pytest.mark.parametrize("template", ["file:///models/one", "file:///models/two", "file:///models/three"])
 def test_rollout_under_way_starts_again_after_a_restore(namespace: world.World, template: str) -> None:
-    """Re-created in the middle of a rollout, whatever it asks for then: it ends there, and the candidate leaves no pod behind."""
+    """Re-created in the middle of a rollout, whatever it asks for then: it ends there, with no pod left behind."""
     namespace.apply(world.model())
     old = namespace.ready()["stableRevision"]
     namespace.behave("slow", kubelet.loading)

@@ -82,9 +82,22 @@ class Operator:
                 raise AssertionError(f"the operator did not become ready:\n{self.log[-4000:]}")
             time.sleep(0.1)
 
+    def wait_leading(self) -> None:
+        """Returns once it leads."""
+        self.wait_ready()
+        limit = time.monotonic() + START_SECONDS
+        while self.number("sluice_leader") != 1:
+            if time.monotonic() > limit:
+                raise AssertionError(f"the operator does not lead:\n{self.log[-4000:]}")
+            time.sleep(0.1)
+
     def metrics(self) -> str:
         """The text of /metrics."""
         return httpx.get(f"http://127.0.0.1:{self.http_port}/metrics", timeout=5).text
+
+    def number(self, metric: str) -> float:
+        """The value of a metric without labels."""
+        return next(float(line.split()[1]) for line in self.metrics().splitlines() if line.startswith(f"{metric} "))
 
     def kill(self) -> None:
         """As a crash would end it."""

@@ -101,20 +101,7 @@ def _of_one(obj: Object) -> Iterator[str]:
     conditions = {condition["type"]: condition for condition in status.get("conditions", ())}
     if len(conditions) != len(status.get("conditions", ())):
         yield "a condition type is there twice"
-    if "Ready" not in conditions:
-        yield "Ready is missing"
-    if obj["kind"] in SERVING and "Available" not in conditions:
-        yield "Available is missing"
-    for type_ in ("Reconciling", "Stalled"):
-        if type_ in conditions and conditions[type_]["status"] != "True":
-            yield f"{type_} is {conditions[type_]['status']}"
-    if "Reconciling" in conditions and "Stalled" in conditions:
-        yield "Reconciling and Stalled are both there"
-    ready = conditions.get("Ready", {}).get("status")
-    if ready == "True" and conditions.keys() & {"Reconciling", "Stalled"}:
-        yield "Ready, and not done"
-    if ready == "False" and not conditions.keys() & {"Reconciling", "Stalled"}:
-        yield "not Ready, without saying whether anything is done about it"
+    yield from contradictions(conditions, serves=obj["kind"] in SERVING)
     if status["observedGeneration"] > obj["metadata"]["generation"]:
         yield "it speaks of a generation that is not there"
     for condition in conditions.values():
@@ -122,6 +109,25 @@ def _of_one(obj: Object) -> Iterator[str]:
             yield f"{condition['type']} speaks of another generation than the status"
         if not condition.get("message") and condition["status"] != "True":
             yield f"{condition['type']} is {condition['status']} without a message"
+
+
+def contradictions(conditions: Mapping[str, Mapping[str, Any]], *, serves: bool) -> Iterator[str]:
+    """What the conditions of one status, by type, leave out or say against each other."""
+    if "Ready" not in conditions:
+        yield "Ready is missing"
+    if serves and "Available" not in conditions:
+        yield "Available is missing"
+    going = conditions.keys() & {"Reconciling", "Stalled"}
+    for type_ in sorted(going):
+        if conditions[type_]["status"] != "True":
+            yield f"{type_} is {conditions[type_]['status']}"
+    if len(going) > 1:
+        yield "Reconciling and Stalled are both there"
+    ready = conditions.get("Ready", {}).get("status")
+    if ready == "True" and going:
+        yield "Ready, and not done"
+    if ready == "False" and not going:
+        yield "not Ready, without saying whether anything is done about it"
 
 
 def _of_two(before: Object | None, after: Object) -> Iterator[str]:

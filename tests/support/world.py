@@ -178,5 +178,10 @@ def model(
     }
 
 
+def dump(value: Any) -> str:
+    """YAML, as a file of a user's."""
+    return yaml.safe_dump(value, sort_keys=False)
+
+
 def _text(value: Any) -> str:
-    return "" if value is None else yaml.safe_dump(value, sort_keys=False)
+    return "" if value is None else dump(value)

@@ -1,0 +1,57 @@
+"""A new version of the operator with other defaults and another renderer: what runs stays as it is."""
+
+from __future__ import annotations
+
+import pathlib
+
+from tests.support import operators, world
+
+LATER = {
+    "SLUICE_ENGINE_IMAGE": "localhost/sluice/vllm:later",
+    "SLUICE_SHARED_MEMORY": "4Gi",
+    "SLUICE_RENDERER_MARK": "later",
+}
+
+
+def without_image(source: str = "file:///models/one") -> world.Object:
+    """A ModelDeployment that leaves to the defaults what it can."""
+    made = world.model(source)
+    made["spec"]["template"]["engine"].pop("image")
+    return made
+
+
+def test_upgrade_touches_no_revision(namespace: world.World, rights: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Changed defaults and a changed renderer rewrite no pod template and make no revision, nor does `kubectl replace`.
+
+    A new template then is rendered by the new version.
+    """
+    with operators.Operator(rights, tmp_path, name="before") as before:
+        before.wait_ready()
+        namespace.apply(without_image())
+        stable = namespace.ready()["stableRevision"]
+    pods, template = namespace.pods(), deployment_template(namespace, stable)
+    stored = namespace.get("controllerrevision", f"chat-{stable}")["data"]
+
+    with operators.Operator(rights, tmp_path, name="after", environment=LATER) as after:
+        after.wait_ready()
+        namespace.apply(world.model(name="probe", replicas=0))
+        namespace.status("the new version works", lambda _: True, "probe")
+        namespace.kubectl("replace", "-f", "-", stdin=world.dump(without_image()))
+        namespace.kubectl("scale", "mdep/chat", "--replicas=3")
+        namespace.status("it is scaled", lambda status: status["readyReplicas"] == 3)
+        assert list(namespace.revisions()) == [stable]
+        assert deployment_template(namespace, stable) == template
+        assert pods.items() <= namespace.pods().items()
+        assert namespace.get("controllerrevision", f"chat-{stable}")["data"] == stored
+
+        namespace.apply(without_image("file:///models/two"))
+        new = namespace.status("it is promoted", lambda status: status["stableRevision"] != stable)["stableRevision"]
+        rendered = deployment_template(namespace, new)
+        assert rendered["spec"]["containers"][0]["image"] == "localhost/sluice/vllm:later"
+        assert rendered["metadata"]["annotations"] == {"sluice.dev/renderer-mark": "later"}
+
+
+def deployment_template(namespace: world.World, revision: str) -> world.Object:
+    """The pod template of a revision's Deployment."""
+    template: world.Object = namespace.get("deployment", f"chat-{revision}")["spec"]["template"]
+    return template
