@@ -67,8 +67,8 @@ def settled(namespace: world.World, kind: str, name: str) -> None:
 
     def seen() -> bool:
         status = namespace.get(kind, name)["status"]
-        stalled = world.condition(status, "Stalled")["status"]
-        return stalled == "" and world.condition(status, "ResolvedRefs")["status"] == "True"
+        resolved: bool = world.condition(status, "ResolvedRefs")["status"] == "True"
+        return resolved and not world.condition(status, "Stalled")["status"]
 
     namespace.until(seen, f"{kind}/{name} is mended", show=lambda: namespace.get(kind, name)["status"])
 
@@ -167,7 +167,7 @@ def test_route_to_a_model_that_goes(namespace: world.World) -> None:
 
     def route() -> str:
         routes = namespace.get("slgw", "edge").get("status", {}).get("routes", [])
-        found = next((entry for entry in routes if entry["name"] == "named"), {})
+        found: world.Object = next((entry for entry in routes if entry["name"] == "named"), {})
         status: str = world.condition(found, "ResolvedRefs")["status"]
         return status
 
