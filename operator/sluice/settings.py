@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import pydantic
 
@@ -26,7 +27,9 @@ class LeaseSettings(pydantic.BaseModel):
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> LeaseSettings:
         if not self.retry < self.renew_deadline < self.duration:
-            raise ValueError("retry must be below renew_deadline, and that below duration")
+            raise ValueError(
+                f"{PREFIX}LEASE_RETRY must be below {PREFIX}LEASE_RENEW_DEADLINE, and that below {PREFIX}LEASE_DURATION"
+            )
         return self
 
 
@@ -58,10 +61,10 @@ class Settings(pydantic.BaseModel):
     scrape_interval: Annotated[float, pydantic.Field(gt=0)] = 1.0
     proxy_gone_after: Annotated[float, pydantic.Field(gt=0)] = 60.0
     stats_port: Annotated[int, pydantic.Field(ge=1, le=65535)] = 9902
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     lease: LeaseSettings = LeaseSettings()
-    crash_after_decrease: bool = False
-    """Test hook: end the process between the push of a decrease and its status write."""
+    crash_after_decrease: pathlib.Path | None = None
+    """Test hook: end the process once between the push of a decrease and its status write, and leave this file."""
     renderer_mark: str = ""
     """Test hook: render new pod templates with this mark, as a later version of the renderer would render them otherwise."""
 

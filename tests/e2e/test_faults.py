@@ -108,7 +108,7 @@ async def test_a_successor_never_sends_the_old_weight_to_a_bad_canary(model: fau
     """The leader dies between the push of a decrease and its status write; the canary stays off."""
     deployment = ("-n", "sluice-system", "deployment/sluice-operator")
     await model.settle(faults.manifest(model.world))
-    await model.world.kubectl("set", "env", *deployment, "SLUICE_CRASH_AFTER_DECREASE=true")
+    await model.world.kubectl("set", "env", *deployment, "SLUICE_CRASH_AFTER_DECREASE=/tmp/crashed")
     await model.world.kubectl("rollout", "status", *deployment, "--timeout=120s")
     try:
         restarts = await faults.restarts(model.world)

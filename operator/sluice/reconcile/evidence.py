@@ -153,7 +153,7 @@ def _load(persisted: str | None) -> dict[str, Any]:
         data = json.loads(persisted) if persisted else {}
     except ValueError:
         return {}
-    return data if isinstance(data, dict) else {}
+    return data if isinstance(data, dict) and isinstance(data.get("metrics"), dict) else {}
 
 
 def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:

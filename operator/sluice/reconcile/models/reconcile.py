@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 from typing import Final
 
 from sluice.api import base, durations, modeldeployment, naming
@@ -64,7 +65,7 @@ class ModelReconciler:
     recorder: kube_events.Recorder
     clock: clock_.Clock
     numbers: metrics.Metrics
-    crash_after_decrease: bool = False
+    crash_after_decrease: pathlib.Path | None = None
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
 
@@ -78,8 +79,7 @@ class ModelReconciler:
         decision = decided.decision
         if decision.order is rollout.Order.PROXIES_FIRST:
             self._send(observed, decision)
-            if self.crash_after_decrease:
-                await self._crash(observed, decision)
+        await self._maybe_crash(observed, decision)
         try:
             retry = await self._apply(observed, decided)
         except (errors.Forbidden, errors.Invalid) as error:
@@ -244,11 +244,16 @@ class ModelReconciler:
         is_increase = decided.decision.order is rollout.Order.STATUS_FIRST
         return is_increase and self.table.sent(observed.key) is not decided.inputs.sent
 
-    async def _crash(self, observed: gather.Observed, decision: rollout.Decision) -> None:
-        """Test hook: ends the process once the proxies have the decrease, before anything is written."""
+    async def _maybe_crash(self, observed: gather.Observed, decision: rollout.Decision) -> None:
+        """Test hook: ends the process once, when the proxies have a decrease of which nothing is written yet."""
+        persisted = observed.state.weight if observed.state is not None else 0
+        marker = self.crash_after_decrease
+        if marker is None or decision.traffic.weight >= persisted or marker.exists():
+            return
         limit = self.clock.monotonic() + PUSH_SECONDS
         while self.programmer.acknowledged(observed.model) < decision.traffic.epoch and self.clock.monotonic() < limit:
             await self.clock.sleep(0.01)
+        marker.touch()
         os._exit(_KILLED)  # the first process of a container ignores SIGKILL from within
 
     async def _apply(self, observed: gather.Observed, decided: Decided) -> float | None:
