@@ -1,0 +1,192 @@
+"""The status of a ModelDeployment: what it says for each situation, and the rules of kstatus for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice.api import modeldeployment
+from sluice.reconcile.models import status
+from sluice.rollout import model as rollout
+from sluice.workloads import revision
+from tests.support import statuses
+from tests.unit.reconcile import parts
+
+NOW, LATER = "2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"
+Label = revision.OutcomeLabel
+
+
+def stored(name: str, outcome: Label | None = None) -> revision.Revision:
+    return revision.Revision(name, 1, {}, {}, {}, {}, outcome)
+
+
+def model(replicas: int = 2) -> modeldeployment.ModelDeployment:
+    obj = parts.model()
+    obj["metadata"]["generation"] = 3
+    obj["spec"]["replicas"] = replicas
+    return modeldeployment.parse(obj)
+
+
+SERVING = status.View(
+    model=model(),
+    served_name="chat",
+    wanted=stored("a", Label.STABLE),
+    stable=stored("a", Label.STABLE),
+    replicas=2,
+    ready_replicas=2,
+    selector="x=y",
+    wanted_ready=True,
+    rollout=None,
+    last_rollout=None,
+    epoch=1,
+    split=True,
+)
+ROLLING = modeldeployment.RolloutStatus(revision="b", phase=modeldeployment.Phase.PROGRESSING, step="half", weight="50")
+REJECTION = modeldeployment.LastRollout(
+    revision="b", outcome=modeldeployment.Outcome.REJECTED, reason="CrashLoop", message="it ended three times"
+)
+PROBLEM = status.Problem("GatewayNotFound", "Cannot resolve spec.gatewayRefs[0]: there is none")
+
+
+def gate(verdict: modeldeployment.Verdict, n: int = 0) -> modeldeployment.GateStatus:
+    return modeldeployment.GateStatus(name="slo", metric="errors", verdict=verdict, n=n)
+
+
+def said(view: status.View) -> dict[str, tuple[str, str]]:
+    """Status and reason by type."""
+    return {c.type: (c.status, c.reason) for c in status.build_status(view, now=NOW).conditions}
+
+
+@pytest.mark.parametrize(
+    ("change", "ready", "available", "going", "reason"),
+    [
+        ({}, ("True", "Serving"), "True", None, "it serves"),
+        ({"ready_replicas": 1}, ("False", "PodsNotReady"), "True", "Reconciling", "one pod is missing"),
+        ({"ready_replicas": 0}, ("False", "PodsNotReady"), "False", "Reconciling", "no pod is ready"),
+        ({"rollout": ROLLING}, ("False", "RollingOut"), "True", "Reconciling", "a rollout is under way"),
+        (
+            {"rollout": ROLLING.model_copy(update={"reason": "Holding"})}, ("False", "Holding"), "True", "Reconciling",
+            "the rollout says what it waits for",
+        ),
+        (
+            {"wanted": stored("b", Label.REJECTED), "last_rollout": REJECTION}, ("False", "RevisionRejected"), "True",
+            "Stalled", "rejected, stable serves",
+        ),
+        (
+            {"wanted": stored("b", Label.REJECTED), "stable": None, "ready_replicas": 0}, ("False", "RevisionRejected"),
+            "False", "Stalled", "the first revision is rejected",
+        ),
+        ({"problems": (PROBLEM,)}, ("False", "GatewayNotFound"), "True", "Stalled", "a user's mistake while it serves"),
+        ({"problems": (PROBLEM,), "rollout": ROLLING}, ("False", "GatewayNotFound"), "True", "Stalled", "and in a rollout"),
+        (
+            {"wanted": stored("b"), "waiting": rollout.Notice("PodsLeaving", "they leave")}, ("False", "PodsLeaving"), "True",
+            "Reconciling", "a revision waits for its rollout",
+        ),
+        ({"wanted": stored("b")}, ("False", "RollingOut"), "True", "Reconciling", "a revision was just asked for"),
+        ({"model": model(0), "ready_replicas": 0, "replicas": 0}, ("True", "Serving"), "False", None, "scaled to zero"),
+    ],
+)  # fmt: skip
+def test_conditions(change: dict[str, Any], ready: tuple[str, str], available: str, going: str | None, reason: str) -> None:
+    """Ready, Available and what goes on, for each situation."""
+    found = said(dataclasses.replace(SERVING, **change))
+    assert found["Ready"] == ready, reason
+    assert found["Available"][0] == available, reason
+    assert {"Reconciling", "Stalled"} & found.keys() == ({going} if going else set()), reason
+
+
+def test_rejection_says_why_and_what_serves() -> None:
+    """The message has the cause of the rollout's end, what goes on serving, and what to do."""
+    view = dataclasses.replace(SERVING, wanted=stored("b", Label.REJECTED), last_rollout=REJECTION)
+    message = next(c.message for c in status.build_status(view, now=NOW).conditions if c.type == "Stalled")
+    for part in ("CrashLoop", "it ended three times", "revision a goes on serving", "Change spec.template"):
+        assert part in message
+
+
+VIEWS = st.builds(
+    status.View,
+    model=st.sampled_from([model(), model(0)]),
+    served_name=st.just("chat"),
+    wanted=st.one_of(st.none(), st.builds(stored, st.sampled_from("ab"), st.sampled_from([None, *Label]))),
+    stable=st.one_of(st.none(), st.just(stored("a", Label.STABLE))),
+    replicas=st.integers(0, 3),
+    ready_replicas=st.integers(0, 3),
+    selector=st.none(),
+    wanted_ready=st.booleans(),
+    rollout=st.one_of(
+        st.none(),
+        st.builds(
+            modeldeployment.RolloutStatus,
+            revision=st.just("b"),
+            phase=st.sampled_from(modeldeployment.Phase),
+            step=st.sampled_from([None, "half"]),
+            reason=st.sampled_from([None, "Holding"]),
+            message=st.sampled_from([None, "text"]),
+            gates=st.lists(
+                st.builds(
+                    modeldeployment.GateStatus,
+                    name=st.just("slo"),
+                    metric=st.just("errors"),
+                    verdict=st.sampled_from(modeldeployment.Verdict),
+                ),
+                max_size=2,
+            ).map(tuple),
+        ),
+    ),
+    last_rollout=st.sampled_from([None, REJECTION]),
+    epoch=st.integers(0, 9),
+    split=st.booleans(),
+    waiting=st.sampled_from([None, rollout.Notice("PodsLeaving", "they leave")]),
+    notes=st.lists(st.sampled_from([rollout.Note(kind, "text") for kind in rollout.NoteType]), unique=True).map(tuple),
+    problems=st.sampled_from([(), (PROBLEM,), (PROBLEM, PROBLEM)]),
+)
+
+
+@given(VIEWS, VIEWS)
+def test_kstatus(first: status.View, second: status.View) -> None:
+    """Any two statuses one after the other keep the rules that tools rely on, and survive the API server."""
+    versions = []
+    made = modeldeployment.ModelDeploymentStatus()
+    for number, (view, now) in enumerate(((first, NOW), (second, LATER), (second, "2027-01-15T10:00:00Z"))):
+        made = status.build_status(dataclasses.replace(view, model=view.model.model_copy(update={"status": made})), now=now)
+        assert modeldeployment.ModelDeploymentStatus.model_validate(made.to_wire()) == made
+        metadata = {"uid": "1", "namespace": "ml", "name": "chat", "resourceVersion": str(number), "generation": 3}
+        versions.append({"kind": "ModelDeployment", "metadata": metadata, "status": made.to_wire()})
+    assert statuses.violations(list(versions)) == []
+    assert versions[1]["status"] == versions[2]["status"], "the same situation is the same status, whatever the time"
+
+
+@given(VIEWS)
+def test_what_is_ready_serves(view: status.View) -> None:
+    """Ready is never said of a model whose wanted revision does not serve with all its pods."""
+    if said(view)["Ready"][0] == "True":
+        assert view.stable is not None
+        assert view.wanted is not None
+        assert view.wanted.hash == view.stable.hash
+        assert view.ready_replicas >= view.model.spec.replicas
+        assert view.rollout is None
+        assert not view.problems
+
+
+@pytest.mark.parametrize(
+    ("change", "calm"),
+    [
+        ({"gates": (gate(modeldeployment.Verdict.RUNNING, 5),)}, True),
+        ({"message": "another"}, True),
+        ({"gates": (gate(modeldeployment.Verdict.FAIL),)}, False),
+        ({"phase": modeldeployment.Phase.ROLLING_BACK}, False),
+        ({"step": "other"}, False),
+        ({"weight": "51"}, False),
+        ({"reason": "Holding"}, False),
+        ({"epoch": 9}, False),
+    ],
+)  # fmt: skip
+def test_only_numbers_and_texts_wait(change: dict[str, Any], calm: bool) -> None:
+    """A change of phase, step, weight, epoch, reason or verdict is written at once."""
+    before = ROLLING.model_copy(update={"gates": (gate(modeldeployment.Verdict.RUNNING),)})
+    after = before.model_copy(update=change)
+    old, new = (status.build_status(dataclasses.replace(SERVING, rollout=each), now=NOW) for each in (before, after))
+    assert status.is_calm(old, new) is calm
