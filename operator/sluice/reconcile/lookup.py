@@ -38,6 +38,13 @@ class Lookup:
     cache: kube_cache.Cache
     _parsed: dict[tuple[resources.Resource, str, str], tuple[str, pydantic.BaseModel]] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.cache.subscribe(self._forget)
+
+    def _forget(self, resource: resources.Resource, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
+        if new is None and old is not None and resource in PARSERS:
+            self._parsed.pop((resource, old["metadata"]["namespace"], old["metadata"]["name"]), None)
+
     def model(self, namespace: str, name: str) -> modeldeployment.ModelDeployment | None:
         """A ModelDeployment, unless it does not exist."""
         return self._get(resources.MODEL_DEPLOYMENTS, namespace, name, modeldeployment.ModelDeployment)

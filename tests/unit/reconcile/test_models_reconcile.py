@@ -265,3 +265,14 @@ def test_messages_of_decisions_are_not_kept() -> None:
     """A state survives the status: what is read back is what was written."""
     state = rollout.State("abc", modeldeployment.Phase.PROGRESSING, 1.5, "half", 5000, 3, 2.25, had_traffic=True, reason="R")
     assert rollout.from_status(rollout.to_status(state)) == state
+
+
+async def test_evidence_goes_once_the_status_says_that_its_rollout_is_over(world: parts.World) -> None:
+    """A rollout that ended leaves no ConfigMap behind, and one under way keeps its own."""
+    world.apply(parts.model())
+    await world.reconcile()
+    names = [obj["metadata"]["name"] for obj in world.cache.list(resources.CONFIG_MAPS)]
+    assert not [name for name in names if name.endswith("-evidence")]
+    await halfway(world)
+    names = [obj["metadata"]["name"] for obj in world.cache.list(resources.CONFIG_MAPS)]
+    assert len([name for name in names if name.endswith("-evidence")]) == 1

@@ -53,6 +53,11 @@ def model_labels(name: str) -> dict[str, str]:
     return {naming.LABEL_MANAGED_BY: naming.MANAGED_BY, naming.LABEL_MODEL_DEPLOYMENT: name}
 
 
+def evidence_labels(name: str) -> dict[str, str]:
+    """Labels of the ConfigMaps with evidence of a ModelDeployment's rollouts."""
+    return {**model_labels(name), naming.LABEL_COMPONENT: "evidence"}
+
+
 def build_evidence_config_map(model: modeldeployment.ModelDeployment, revision_hash: str, data: dict[str, str]) -> Object:
     """The ConfigMap with the frozen plan and the evidence of one revision's rollout."""
     return {
@@ -61,7 +66,7 @@ def build_evidence_config_map(model: modeldeployment.ModelDeployment, revision_h
         "metadata": {
             "name": naming.evidence_name(model.metadata.name, revision_hash),
             "namespace": model.metadata.namespace,
-            "labels": {**model_labels(model.metadata.name), naming.LABEL_REVISION: revision_hash},
+            "labels": {**evidence_labels(model.metadata.name), naming.LABEL_REVISION: revision_hash},
             "ownerReferences": [owner_of(model)],
         },
         "data": data,

@@ -32,6 +32,8 @@ CALM_INTERVAL: Final = 10.0
 """Seconds between status writes while only numbers change."""
 PLAN_RETRY: Final = 5.0
 """Seconds after which a plan that could not be made is tried again: data sets are not watched."""
+PROXIES_RETRY: Final = 2.0
+"""Seconds between looks at proxies that have not acknowledged: they are given up at some time, which is no event."""
 PUSH_SECONDS: Final = 2.0
 
 
@@ -95,7 +97,8 @@ class ModelReconciler:
         self._announce(observed, decided)
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
-        waits = [seconds for seconds in (decision.wake_after, retry, again, decided.again) if seconds is not None]
+        proxies = self._proxies_retry(observed, decided)
+        waits = [seconds for seconds in (decision.wake_after, retry, again, decided.again, proxies) if seconds is not None]
         return min(waits, default=None)
 
     def protect(self, key: naming.ObjectKey) -> None:
@@ -108,6 +111,7 @@ class ModelReconciler:
         decision = decide.decide(inputs, self.clock.now())
         if decision.order is rollout.Order.PROXIES_FIRST:
             self._send(observed, decision)
+            self._tell(observed, decision.events)
         elif inputs.sent is None:
             # Nothing is decided here but who serves: the reconcile that may write goes on from what is persisted.
             self._send(observed, dataclasses.replace(decision, state=observed.state))
@@ -239,6 +243,13 @@ class ModelReconciler:
             self.programmer.program_for(observed.model)
             _log.info("traffic", model=str(observed.key), **dataclasses.asdict(decision.traffic))
 
+    def _proxies_retry(self, observed: gather.Observed, decided: Decided) -> float | None:
+        """A proxy that acknowledges is heard of, but one that was waited for in vain only by looking again."""
+        waits = decided.inputs.split is rollout.Split.CONNECTED
+        return (
+            PROXIES_RETRY if waits and self.programmer.acknowledged(observed.model) < decided.decision.traffic.epoch else None
+        )
+
     def _overtaken(self, observed: gather.Observed, decided: Decided) -> bool:
         """Whether protection sent something since an increase was decided: then it is decided again, not sent."""
         is_increase = decided.decision.order is rollout.Order.STATUS_FIRST
@@ -287,6 +298,15 @@ class ModelReconciler:
                 keep=kept,
                 owner_uid=metadata.uid,
             )
+        # Evidence is needed until the status says that its rollout is over.
+        in_rollout = (state.revision for state in (decision.state, observed.state) if state is not None)
+        await self.applier.prune(
+            resources.CONFIG_MAPS,
+            metadata.namespace,
+            model_objects.evidence_labels(metadata.name),
+            keep=[naming.evidence_name(metadata.name, known) for known in in_rollout],
+            owner_uid=metadata.uid,
+        )
 
     async def _write_status(self, observed: gather.Observed, decided: Decided) -> float | None:
         """Writes the status when it changed; returns seconds until a calm change may be written."""
@@ -371,14 +391,17 @@ class ModelReconciler:
         )
 
     def _announce(self, observed: gather.Observed, decided: Decided) -> None:
+        self._tell(observed, decided.decision.events)
+        if decided.decision.state is None and decided.decision.ended is not None:
+            self.book.close(observed.key)
+
+    def _tell(self, observed: gather.Observed, events: tuple[rollout.Notice, ...]) -> None:
         metadata = observed.model.metadata
         regarding = {
             "apiVersion": base.API_VERSION,
             "kind": modeldeployment.KIND,
             "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
         }
-        for event in decided.decision.events:
+        for event in events:
             type_ = kube_events.Type.WARNING if event.warning else kube_events.Type.NORMAL
             self.recorder.tell(kube_events.Event(regarding, type_, event.reason, event.message))
-        if decided.decision.state is None and decided.decision.ended is not None:
-            self.book.close(observed.key)
