@@ -8,6 +8,7 @@ from the enums of reasons.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,10 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is PyYAML's
         """No anchors."""
         return True
+
+
+# To YAML 1.1, which Kubernetes reads, a bare `n` is false, also as a key: PyYAML does not quote it by itself.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
 
 
 def to_yaml(*documents: dict[str, Any]) -> str:

@@ -38,19 +38,30 @@ class Family:
     """The next block covers the time since the evidence was persisted."""
     silent: float = 0.0
     """Seconds since any proxy could be read."""
+    was_read: bool = False
+    """Whether any proxy could be read yet."""
     rate: float | None = None
     """Counted requests of the revision a second, over the last seconds."""
     looks: int = 0
 
     @property
     def source_ok(self) -> bool:
-        """Whether the counters can be read: one look that failed says nothing yet."""
-        return self.silent < SILENCE_LIMIT
+        """Whether the counters can be read, so that weight may be given: one look that failed says nothing yet."""
+        return self.was_read and not self._is_silent
+
+    @property
+    def _is_silent(self) -> bool:
+        return self.silent >= SILENCE_LIMIT
 
     def observe(self, readings: Mapping[str, envoy.Reading | None], *, seconds: float, settling: bool) -> bool:
-        """Takes one reading of every proxy (None: it could not be read). Returns whether a verdict changed."""
-        before = self._verdicts()
-        self.silent = 0.0 if any(reading is not None for reading in readings.values()) else self.silent + seconds
+        """Takes one reading of every proxy (None: it could not be read).
+
+        Returns whether a verdict changed, or whether the counters can be read.
+        """
+        before = (self.source_ok, self._verdicts())
+        is_read = any(reading is not None for reading in readings.values())
+        self.silent = 0.0 if is_read else self.silent + seconds
+        self.was_read |= is_read
         delta = self.counters.observe(readings)
         for name, metric in self.metrics.items():
             block = registry.block(metric.plan.signal, delta, self.canary, self.stable)
@@ -58,12 +69,12 @@ class Family:
         self._count(delta, seconds)
         self.resumed = False
         self.looks += 1
-        return before != self._verdicts()
+        return before != (self.source_ok, self._verdicts())
 
     def statuses(self, *, has_baseline: bool) -> tuple[modeldeployment.GateStatus, ...]:
         """What each metric says."""
         return tuple(
-            metric.status(source_available=self.source_ok, has_baseline=has_baseline, rate=self.rate)
+            metric.status(source_available=not self._is_silent, has_baseline=has_baseline, rate=self.rate)
             for metric in self.metrics.values()
         )
 
@@ -81,7 +92,7 @@ class Family:
         self.rate = latest if self.rate is None else _RATE_MEMORY * self.rate + (1 - _RATE_MEMORY) * latest
 
     def _verdicts(self) -> Iterator[Any] | tuple[Any, ...]:
-        return tuple(metric.verdict(source_available=self.source_ok) for metric in self.metrics.values())
+        return tuple(metric.verdict(source_available=not self._is_silent) for metric in self.metrics.values())
 
 
 def metric_plans(plan: rollout_plan.Plan) -> tuple[plans.MetricPlan, ...]:

@@ -98,6 +98,17 @@ def test_silence_is_an_error_and_no_pass() -> None:
     assert verdict(family).verdict is modeldeployment.Verdict.INCONCLUSIVE
 
 
+def test_nothing_is_given_before_the_first_reading() -> None:
+    """Until a proxy has been read once, weight would be given blind; the verdict is open meanwhile, not an error."""
+    family = opened(evidence.Book())
+    assert not family.source_ok
+    assert verdict(family).verdict is modeldeployment.Verdict.INCONCLUSIVE
+    family.observe({"proxy": None}, seconds=1, settling=False)
+    assert not family.source_ok
+    assert family.observe(reading(2, good=1, bad=0), seconds=1, settling=False), "the rollout is woken"
+    assert family.source_ok
+
+
 def test_no_proxy_is_silence() -> None:
     """A gateway without proxies measures nothing."""
     family = opened(evidence.Book())
