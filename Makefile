@@ -16,8 +16,8 @@ help: ## List the targets
 bootstrap:
 	@$(STEP) "Prepare .venv" "nothing to do: 1 s; first time: 1 min" hack/bootstrap
 
-demo: bootstrap ## A model promoted, one rejected, one rolled back, on a real cluster: 8 min (first time: 40 min)
-	@$(STEP) "Demo" "8 min; first time: 40 min" $(PYTHON_BIN) -m hack.demo
+demo: bootstrap ## A model promoted, one rejected, one rolled back, on a real cluster: 5 min (first time: 15 min)
+	@$(STEP) "Demo" "5 min; first time: 15 min" $(PYTHON_BIN) -m hack.demo
 
 test: bootstrap ## All checks and tests that this machine can run: 30 min (first time: 80 min)
 	@$(STEP) "Test" "30 min; first time: 80 min" $(PYTHON_BIN) -m hack.ladder $(LEVELS)

@@ -25,7 +25,8 @@ async def run(console: rich.console.Console, cluster: driver.Cluster) -> report.
 
 def main() -> int:
     """Runs the demo. Returns the exit code: 0 only when all three stories ended as they should."""
-    console = rich.console.Console(soft_wrap=True)
+    # A log file has no width of its own, and a folded table can't be read.
+    console = rich.console.Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     cluster = driver.choose(CLUSTER_NAME)
     try:
         told = asyncio.run(run(console, cluster))

@@ -54,9 +54,9 @@ async def prepare(console: rich.console.Console, cluster: driver.Cluster) -> Sta
         console.print(
             f"[yellow]Real vLLM cannot run here: {reason}. A simulator that speaks the same API takes its place.[/yellow]"
         )
-    with clock.phase("build images (a first run takes about 10 minutes, later ones find them in the cache)"):
+    with clock.phase("build images (a first run takes about 4 minutes, later ones find them in the cache)"):
         images = await asyncio.to_thread(world_.build_images, engine)
-    with clock.phase("start the cluster"):
+    with clock.phase("start the cluster (a first run builds Kubernetes, about 8 minutes; later ones take 15 seconds)"):
         await asyncio.to_thread(cluster.up, images.tars)
     here = world_.World(cluster, images)
     with clock.phase("install Sluice from manifests/"):
