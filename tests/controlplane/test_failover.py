@@ -95,7 +95,7 @@ def test_graceful_stop_hands_the_lease_over(
     ends_promoted(namespace, old, new)
 
 
-@pytest.mark.parametrize("attempt", [0, 1, 2, 4])
+@pytest.mark.parametrize("attempt", [0, 2, 4])
 def test_kill_at_any_moment(namespace: world.World, rights: pathlib.Path, tmp_path: pathlib.Path, attempt: int) -> None:
     """Killed after so many status writes and started again, the operator ends every rollout as it would have."""
     steps = [{"name": "one", "weight": 0, "hold": "200ms"}]
