@@ -17,7 +17,7 @@ from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
-from sluice.reconcile.models import evals, gather, status, store
+from sluice.reconcile.models import evals, gather, status, store, view
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
@@ -35,22 +35,6 @@ PLAN_RETRY: Final = 5.0
 PROXIES_RETRY: Final = 2.0
 """Seconds between looks at proxies that have not acknowledged: they are given up at some time, which is no event."""
 PUSH_SECONDS: Final = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Decided:
-    """What was gathered for one decision, and the decision."""
-
-    inputs: rollout.Input
-    decision: rollout.Decision
-    problems: tuple[status.Problem, ...]
-    again: float | None = None
-    """Seconds after which the problems may be gone although nothing that is watched changes."""
-
-    @property
-    def plan(self) -> rollout_plan.Plan | None:
-        """The plan that the decision was made by."""
-        return self.inputs.plan
 
 
 @dataclasses.dataclass
@@ -85,7 +69,7 @@ class ModelReconciler:
         try:
             retry = await self._apply(observed, decided)
         except (errors.Forbidden, errors.Invalid) as error:
-            await self._write_status(observed, self._refused(observed, decided, error))
+            await self._write_status(observed, view.refused(observed, decided, self._state(observed), str(error)))
             raise  # tried again with back-off: a quota or a policy may change
         if self._overtaken(observed, decided):
             return 0.0
@@ -143,7 +127,7 @@ class ModelReconciler:
 
     # -- gather -------------------------------------------------------------------------------------------------------
 
-    async def _decide(self, observed: gather.Observed) -> Decided:
+    async def _decide(self, observed: gather.Observed) -> view.Decided:
         problems, again = observed.problems, None
         plan = self._stored_plan(observed)
         if plan is None and self._needs_plan(observed):
@@ -153,7 +137,7 @@ class ModelReconciler:
             except rollout_plan.PlanError as error:
                 problems, again = (*problems, status.Problem("InvalidRollout", str(error))), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
-        return Decided(inputs, decide.decide(inputs, self.clock.now()), problems, again)
+        return view.Decided(inputs, decide.decide(inputs, self.clock.now()), problems, again)
 
     def _inputs(self, observed: gather.Observed, plan: rollout_plan.Plan | None, *, protect_only: bool) -> rollout.Input:
         model = observed.model
@@ -243,14 +227,14 @@ class ModelReconciler:
             self.programmer.program_for(observed.model)
             _log.info("traffic", model=str(observed.key), **dataclasses.asdict(decision.traffic))
 
-    def _proxies_retry(self, observed: gather.Observed, decided: Decided) -> float | None:
+    def _proxies_retry(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """A proxy that acknowledges is heard of, but one that was waited for in vain only by looking again."""
         waits = decided.inputs.split is rollout.Split.CONNECTED
         return (
             PROXIES_RETRY if waits and self.programmer.acknowledged(observed.model) < decided.decision.traffic.epoch else None
         )
 
-    def _overtaken(self, observed: gather.Observed, decided: Decided) -> bool:
+    def _overtaken(self, observed: gather.Observed, decided: view.Decided) -> bool:
         """Whether protection sent something since an increase was decided: then it is decided again, not sent."""
         is_increase = decided.decision.order is rollout.Order.STATUS_FIRST
         return is_increase and self.table.sent(observed.key) is not decided.inputs.sent
@@ -267,7 +251,7 @@ class ModelReconciler:
         marker.touch()
         os._exit(_KILLED)  # the first process of a container ignores SIGKILL from within
 
-    async def _apply(self, observed: gather.Observed, decided: Decided) -> float | None:
+    async def _apply(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """Makes the objects as decided; returns seconds after which an eval needs another look."""
         decision, model = decided.decision, observed.model
         await self.applier.apply_all(store.build_revisions(observed, decision))
@@ -308,11 +292,10 @@ class ModelReconciler:
             owner_uid=metadata.uid,
         )
 
-    async def _write_status(self, observed: gather.Observed, decided: Decided) -> float | None:
+    async def _write_status(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """Writes the status when it changed; returns seconds until a calm change may be written."""
         now = self.clock.now()
-        view = self._view(observed, decided, now)
-        new = status.build_status(view, now=rollout.time_text(now)[:-5] + "Z")
+        new = status.build_status(view.build_view(observed, decided, now), now=rollout.time_text(now)[:-5] + "Z")
         old = observed.model.status
         if new == old:
             return None
@@ -333,52 +316,13 @@ class ModelReconciler:
         self._show(observed, decided.decision)
         return None
 
-    def _refused(self, observed: gather.Observed, decided: Decided, error: errors.ApiError) -> Decided:
-        """The decision as far as it came when the API server refused an object: what was taken away, but no step onwards."""
-        decision = decided.decision
-        if decision.order is rollout.Order.STATUS_FIRST:
-            traffic = dataclasses.replace(decision.traffic, epoch=observed.model.status.epoch)
-            decision = dataclasses.replace(decision, state=self._state(observed), traffic=traffic)
-        problem = status.Problem("CannotApply", f"{error}. It is tried again until it is accepted")
-        return dataclasses.replace(
-            decided, decision=dataclasses.replace(decision, ended=None), problems=(*decided.problems, problem)
-        )
-
-    async def _save_evidence(self, observed: gather.Observed, decided: Decided) -> None:
+    async def _save_evidence(self, observed: gather.Observed, decided: view.Decided) -> None:
         state = decided.decision.state
         family = self.book.family(observed.key, state.revision) if state is not None else None
         if state is None or family is None or decided.plan is None:
             return
         data = store.plan_data(decided.plan) | {evidence.EVIDENCE_KEY: store.dumps(family.to_json())}
         await self.applier.apply(model_objects.build_evidence_config_map(observed.model, state.revision, data))
-
-    def _view(self, observed: gather.Observed, decided: Decided, now: float) -> status.View:
-        model, decision, inputs = observed.model, decided.decision, decided.inputs
-        stable = inputs.find(decision.stable)
-        wanted = inputs.find(observed.wanted.hash)
-        ended = decision.ended
-        selector = (
-            ",".join(f"{key}={value}" for key, value in pod_template.revision_labels(model.metadata.name, stable.hash).items())
-            if stable is not None
-            else None
-        )
-        return status.View(
-            model=model,
-            served_name=pod_template.served_name(model.metadata.name, model.spec.template),
-            wanted=observed.wanted,
-            stable=observed.find(decision.stable),
-            replicas=stable.health.desired if stable is not None and stable.health is not None else 0,
-            ready_replicas=stable.ready if stable is not None else 0,
-            selector=selector,
-            wanted_ready=wanted is not None and wanted.health is not None and wanted.health.warm,
-            rollout=rollout.to_status(decision.state),
-            last_rollout=model.status.last_rollout if ended is None else store.last_rollout(ended, now),
-            epoch=max(model.status.epoch, decision.traffic.epoch),
-            split=inputs.split is rollout.Split.CONNECTED,
-            waiting=decision.waiting,
-            notes=decision.notes,
-            problems=decided.problems,
-        )
 
     def _show(self, observed: gather.Observed, decision: rollout.Decision) -> None:
         traffic, metadata = decision.traffic, observed.model.metadata
@@ -390,7 +334,7 @@ class ModelReconciler:
             weights={known: share / rollout.FULL_WEIGHT for known, share in shares.items() if known is not None},
         )
 
-    def _announce(self, observed: gather.Observed, decided: Decided) -> None:
+    def _announce(self, observed: gather.Observed, decided: view.Decided) -> None:
         self._tell(observed, decided.decision.events)
         if decided.decision.state is None and decided.decision.ended is not None:
             self.book.close(observed.key)
