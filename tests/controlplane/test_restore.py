@@ -16,7 +16,8 @@ def wipe(namespace: world.World) -> None:
     """Takes the whole status away, as a restore from a backup does."""
     obj = namespace.model()
     obj.pop("status")
-    obj["metadata"].pop("managedFields", None)
+    for member in ("managedFields", "resourceVersion"):  # whatever the operator writes meanwhile
+        obj["metadata"].pop(member, None)
     namespace.kubectl("replace", "--subresource=status", "-f", "-", stdin=json.dumps(obj))
 
 
