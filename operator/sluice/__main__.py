@@ -198,6 +198,7 @@ class Replica:
             workers=settings.workers,
             numbers=self.numbers,
         )
+        program.on_change = control.say_again
         control.measurer = measure.Measurer(
             cache=self.cache,
             lookup=self.lookup,

@@ -9,7 +9,7 @@ import pytest
 from tests.controlplane import test_references as parts
 from tests.support import kubelet, world
 
-pytestmark = pytest.mark.usefixtures("operator")
+pytestmark = [pytest.mark.usefixtures("operator"), pytest.mark.timeout(300)]
 
 OWNED = "deployment,service,controllerrevision,configmap,secret,job,pod,endpointslice"
 
@@ -42,7 +42,8 @@ def test_delete_leaves_nothing(namespace: world.World) -> None:
         found = namespace.objects(OWNED, "app.kubernetes.io/managed-by=sluice")
         return [f"{obj['kind']}/{obj['metadata']['name']}" for obj in found]
 
-    namespace.until(lambda: not left(), "nothing owned is left", show=left)
+    # The garbage collector looks for new kinds twice a minute, and acts on ours only after that.
+    namespace.until(lambda: not left(), "nothing owned is left", show=left, patience=150)
     assert namespace.get("secret", "clients")
     assert namespace.get("configmap", "golden")
 

@@ -97,12 +97,14 @@ class World:
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
-    def until(self, condition: Callable[[], Any], what: str, *, show: Callable[[], Any] | None = None) -> Any:
+    def until(
+        self, condition: Callable[[], Any], what: str, *, show: Callable[[], Any] | None = None, patience: float = PATIENCE
+    ) -> Any:
         """Polls until the condition gives something true, and returns that. A failure shows what was seen last."""
-        limit = time.monotonic() + PATIENCE
+        limit = time.monotonic() + patience
         while not (found := condition()):
             if time.monotonic() > limit:
-                pytest.fail(f"after {PATIENCE:g} s still not: {what}\n{_text(show() if show is not None else None)}")
+                pytest.fail(f"after {patience:g} s still not: {what}\n{_text(show() if show is not None else None)}")
             time.sleep(PERIOD)
         return found
 

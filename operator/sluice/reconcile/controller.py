@@ -117,13 +117,17 @@ class Controller:
         """A proxy connected, left, acknowledged or refused something."""
         if self.role is election.Role.FOLLOWER:
             return
-        self.queue.add(naming.ObjectKey(gateway.KIND, *owner))
+        self.say_again(naming.ObjectKey(gateway.KIND, *owner))
         for model in self._lookup.models():
             if owner in lookup_.gateway_refs(model) and self._reconcilers.models.waits_for_proxies(lookup_.model_key(model)):
                 self.queue.add(lookup_.model_key(model))
-        for policy in self._lookup.policies(owner[0]):
-            if any(reference.name == owner[1] for reference in policy.spec.target_refs):
-                self.queue.add(naming.ObjectKey(ratelimitpolicy.KIND, owner[0], policy.metadata.name))
+
+    def say_again(self, owner: naming.ObjectKey) -> None:
+        """What is to be said of a gateway has changed, and with it of its policies."""
+        self.queue.add(owner)
+        for policy in self._lookup.policies(owner.namespace):
+            if any(reference.name == owner.name for reference in policy.spec.target_refs):
+                self.queue.add(naming.ObjectKey(ratelimitpolicy.KIND, owner.namespace, policy.metadata.name))
 
     def verdict_changed(self, model: naming.ObjectKey) -> None:
         """The evidence says something new: what it takes away leaves at once, even while a write hangs; the rest in turn."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import gateway, modeldeployment, naming
@@ -44,6 +44,9 @@ class Programmer:
     lookup: lookup_.Lookup
     table: traffic_.TrafficTable
     ads: server.AdsServer
+    on_change: Callable[[naming.ObjectKey], None] = lambda _: None
+    """Told of each gateway of which something else is to be said, so that its status and its policies' follow."""
+    _said: dict[naming.ObjectKey, object] = dataclasses.field(default_factory=dict)
 
     def program(self, owner: gateway.Gateway) -> Programmed:
         """Sets the gateway's resources and records which models' traffic they carry."""
@@ -65,6 +68,10 @@ class Programmer:
         version = self.ads.set_resources((key.namespace, key.name), xds_translate.build_resources(translation.ir))
         for model in models:
             self.table.told(lookup_.model_key(model), key, version)
+        said = (translation.routes, translation.policies, problems)
+        if self._said.get(key) != said:
+            self._said[key] = said
+            self.on_change(key)
         return Programmed(version, translation, problems)
 
     def program_for(self, model: modeldeployment.ModelDeployment) -> None:

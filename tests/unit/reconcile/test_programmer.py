@@ -140,3 +140,18 @@ def test_acknowledged_needs_every_gateway(world: parts.World) -> None:
     assert world.programmer.acknowledged(model) == 4
     world.ads.prompt = False
     assert world.programmer.acknowledged(model) == -1
+
+
+def test_what_is_to_be_said_of_a_gateway_is_told_when_it_changes(world: parts.World) -> None:
+    """A first revision that serves resolves a route although nothing of the Gateway changed: its status must follow."""
+    told: list[naming.ObjectKey] = []
+    world.programmer.on_change = told.append
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    program(world)
+    told.clear()
+    program(world)
+    assert told == []
+    world.table.put(parts.KEY, rollout.Sent(None, rollout.Traffic("first", epoch=1)))
+    program(world)
+    assert [str(key) for key in told] == ["Gateway/ml/edge"]
