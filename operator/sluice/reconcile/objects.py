@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sluice.api import naming
 from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import drift, errors, resources
@@ -28,6 +29,9 @@ class Applier:
         """Makes the object as desired; returns it as it is then. Nothing is sent when the cached one agrees.
 
         The stamp makes a field that is no longer desired a difference too, so that it is removed.
+
+        Raises:
+            errors.AlreadyExists: an object of that name is there and is not ours. It is left alone.
         """
         desired = drift.stamp(desired)
         resource = resources.for_object(desired)
@@ -36,6 +40,8 @@ class Applier:
         difference = "it does not exist" if live is None else drift.differs(desired, live)
         if live is not None and difference is None:
             return dict(live)
+        if live is None:
+            await self._check_name(resource, metadata["namespace"], metadata["name"])
         _log.info("apply", object=f"{resource}/{metadata['namespace']}/{metadata['name']}", because=difference)
         if live is not None and resource is resources.CONTROLLER_REVISIONS:
             # Outcome labels are the durable facts: a former leader that comes late must not undo its successor's.
@@ -43,6 +49,19 @@ class Applier:
         applied = await self.client.apply(resource, desired)
         self.cache.put(resource, applied)  # the watch may be late, and the next decision must not be
         return applied
+
+    async def _check_name(self, resource: resources.Resource, namespace: str, name: str) -> None:
+        """The cache shows labelled objects only: before one is made, whether its name is taken by somebody else's."""
+        try:
+            found = await self.client.get(resource, namespace, name)
+        except errors.NotFound:
+            return
+        labels = found["metadata"].get("labels") or {}
+        if labels.get(naming.LABEL_MANAGED_BY) != naming.MANAGED_BY:
+            raise errors.AlreadyExists(
+                f"apply {resource} {namespace}/{name}",
+                "an object of that name is there that is not Sluice's; rename one of the two",
+            )
 
     async def apply_all(self, desired: Iterable[Object]) -> None:
         """Applies objects in order."""

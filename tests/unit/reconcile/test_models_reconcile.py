@@ -213,6 +213,23 @@ async def test_refused_object_is_said_and_tried_again(world: parts.World) -> Non
     assert not [c for c in world.status["conditions"] if c["type"] == "Stalled"]
 
 
+async def test_an_object_of_somebody_else_is_left_alone(world: parts.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's Service of our name is neither taken over nor pruned: the status says what is in the way."""
+    theirs = {"metadata": {"name": "chat", "namespace": "ml", "uid": "theirs"}, "spec": {"selector": {"app": "theirs"}}}
+    get = world.api.get
+
+    async def get_theirs(resource: resources.Resource, namespace: str, name: str) -> parts.Object:
+        return theirs if (resource, name) == (resources.SERVICES, "chat") else await get(resource, namespace, name)
+
+    monkeypatch.setattr(world.api, "get", get_theirs)
+    world.apply(parts.model())
+    with pytest.raises(errors.AlreadyExists):
+        await world.reconcile()
+    assert world.cache.get(resources.SERVICES, "ml", "chat") is None
+    stalled = next(c for c in world.status["conditions"] if c["type"] == "Stalled")
+    assert "services ml/chat" in stalled["message"]
+
+
 async def test_orphans_go_and_what_others_own_stays(world: parts.World) -> None:
     """Deployments with our labels that belong to nobody are removed; those of another uid are left to the collector."""
     world.apply(parts.model())

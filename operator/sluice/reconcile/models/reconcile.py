@@ -68,9 +68,9 @@ class ModelReconciler:
         await self._maybe_crash(observed, decision)
         try:
             retry = await self._apply(observed, decided)
-        except (errors.Forbidden, errors.Invalid) as error:
+        except (errors.Forbidden, errors.Invalid, errors.AlreadyExists) as error:
             await self._write_status(observed, view.refused(observed, decided, self._state(observed), str(error)))
-            raise  # tried again with back-off: a quota or a policy may change
+            raise  # tried again with back-off: a quota, a policy or a name may become free
         if self._overtaken(observed, decided):
             return 0.0
         again = await self._write_status(observed, decided)
