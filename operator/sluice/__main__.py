@@ -148,52 +148,20 @@ class Replica:
             await self.clock.sleep(0.05)
 
     def _build(self) -> tuple[server.AdsServer, controller.Controller]:
-        settings, leaf = self.settings, self.trust.operator_leaf()
+        """What works once the cache is complete: the ADS server, and the controller with its reconcilers and measurements."""
+        settings = self.settings
         ads = server.AdsServer(
-            _tls(leaf),
+            _tls(self.trust.operator_leaf()),
             identify=identity.gateway_of,
             on_change=lambda owner: control.proxies_changed(owner),  # noqa: PLW0108 - it does not exist yet
             proxy_gone_after=settings.proxy_gone_after,
         )
-        table, book = traffic.TrafficTable(), evidence.Book()
-        applier = objects.Applier(self.client, self.cache)
-        program = programmer.Programmer(self.cache, self.lookup, table, ads)
-        model_reconciler = models.ModelReconciler(
-            client=self.client,
-            gatherer=gather.Gatherer(self.cache, self.lookup, self.client, settings.defaults),
-            applier=applier,
-            table=table,
-            programmer=program,
-            book=book,
-            evals=evals.Evals(self.cache, settings.operator_image, self.clock),
-            recorder=self.recorder,
-            clock=self.clock,
-            numbers=self.numbers,
-            crash_after_decrease=settings.crash_after_decrease,
-        )
-        gateway_reconciler = gateways.GatewayReconciler(
-            client=self.client,
-            cache=self.cache,
-            lookup=self.lookup,
-            applier=applier,
-            programmer=program,
-            ads=ads,
-            trust=self.trust,
-            clock=self.clock,
-            numbers=self.numbers,
-            image=settings.envoy_image,
-            xds_host=settings.xds_address,
-            xds_port=settings.xds_port,
-        )
+        program = programmer.Programmer(self.cache, self.lookup, traffic.TrafficTable(), ads)
+        reconcilers = self._reconcilers(ads, program)
         control = controller.Controller(
             cache=self.cache,
             lookup=self.lookup,
-            reconcilers=controller.Reconcilers(
-                models=model_reconciler,
-                gateways=gateway_reconciler,
-                policies=policies.PolicyReconciler(self.client, self.lookup, program, ads, self.clock),
-                gates=policies.GateReconciler(self.client, self.lookup, self.clock),
-            ),
+            reconcilers=reconcilers,
             ads=ads,
             workers=settings.workers,
             numbers=self.numbers,
@@ -202,16 +170,54 @@ class Replica:
         control.measurer = measure.Measurer(
             cache=self.cache,
             lookup=self.lookup,
-            table=table,
+            table=program.table,
             poller=poller.Poller(self._scrape),
             port=settings.stats_port,
             clock=self.clock,
             numbers=self.numbers,
             interval=settings.scrape_interval,
-            family_of=model_reconciler.family_of,
+            family_of=reconcilers.models.family_of,
             on_verdict=control.verdict_changed,
         )
         return ads, control
+
+    def _reconcilers(self, ads: server.AdsServer, program: programmer.Programmer) -> controller.Reconcilers:
+        applier = objects.Applier(self.client, self.cache)
+        return controller.Reconcilers(
+            models=self._model_reconciler(applier, program),
+            gateways=gateways.GatewayReconciler(
+                client=self.client,
+                cache=self.cache,
+                lookup=self.lookup,
+                applier=applier,
+                programmer=program,
+                ads=ads,
+                trust=self.trust,
+                clock=self.clock,
+                numbers=self.numbers,
+                image=self.settings.envoy_image,
+                xds_host=self.settings.xds_address,
+                xds_port=self.settings.xds_port,
+            ),
+            policies=policies.PolicyReconciler(self.client, self.lookup, program, ads, self.clock),
+            gates=policies.GateReconciler(self.client, self.lookup, self.clock),
+        )
+
+    def _model_reconciler(self, applier: objects.Applier, program: programmer.Programmer) -> models.ModelReconciler:
+        settings = self.settings
+        return models.ModelReconciler(
+            client=self.client,
+            gatherer=gather.Gatherer(self.cache, self.lookup, self.client, settings.defaults),
+            applier=applier,
+            table=program.table,
+            programmer=program,
+            book=evidence.Book(),
+            evals=evals.Evals(self.cache, settings.operator_image, self.clock),
+            recorder=self.recorder,
+            clock=self.clock,
+            numbers=self.numbers,
+            crash_after_decrease=settings.crash_after_decrease,
+        )
 
     async def _scrape(self, target: poller.Target) -> envoy.Reading:
         """Reads one proxy as the operator, and only a proxy of that gateway."""
