@@ -25,6 +25,7 @@ SECTIONS: Final = (
     ("What an eval says", "evals/verdict.py", "Reason"),
     ("Why an eval could not be run", "evals/result.py", "Failure"),
     ("Why a Gateway is as it is", "reconcile/gateways/status.py", "Reason"),
+    ("Why a RateLimitPolicy or an EvalGate is as it is", "reconcile/policies.py", "Reason"),
     ("Why a route or a limit is in effect or not", "routing/reasons.py", "Reason"),
 )
 """Title, module below operator/sluice and class of each table."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Iterator
 
 from sluice.api import conditions, evalgate, modeldeployment, naming, ratelimitpolicy
@@ -15,6 +16,19 @@ from sluice.rollout import model as rollout
 from sluice.xds import server
 
 Type = conditions.ConditionType
+
+
+class Reason(enum.StrEnum):
+    """Reasons of RateLimitPolicies and EvalGates, beside those of routing."""
+
+    ACCEPTED = "Accepted"
+    """The spec is meaningful."""
+    GATEWAY_NOT_FOUND = "GatewayNotFound"
+    """A Gateway that targetRefs names does not exist."""
+    NO_PROXIES = "NoProxies"
+    """No proxy runs the limits yet."""
+    ENFORCED = "Enforced"
+    """Proxies run the limits."""
 
 
 @dataclasses.dataclass
@@ -68,8 +82,8 @@ class PolicyReconciler:
 def _no_gateway(key: naming.ObjectKey, name: str) -> tuple[conditions.Condition, ...]:
     message = f"Cannot resolve spec.targetRefs: there is no Gateway {key.namespace}/{name}. Create it, or correct the reference"
     return (
-        conditions.make(Type.ACCEPTED, True, "Accepted", "The spec is accepted"),
-        conditions.make(Type.RESOLVED_REFS, False, "GatewayNotFound", message),
+        conditions.make(Type.ACCEPTED, True, Reason.ACCEPTED, "The spec is accepted"),
+        conditions.make(Type.RESOLVED_REFS, False, Reason.GATEWAY_NOT_FOUND, message),
     )
 
 
@@ -82,13 +96,16 @@ def _policy_conditions(found: list[tuple[conditions.Condition, ...]], enforced: 
         yield conditions.make(Type.STALLED, True, broken.reason, broken.message)
     elif not enforced:
         message = "No proxy runs these limits yet"
-        yield conditions.make(Type.READY, False, "NoProxies", message)
-        yield conditions.make(Type.RECONCILING, True, "NoProxies", message)
+        yield conditions.make(Type.READY, False, Reason.NO_PROXIES, message)
+        yield conditions.make(Type.RECONCILING, True, Reason.NO_PROXIES, message)
     else:
-        yield conditions.make(Type.READY, True, "Enforced", f"{enforced} proxies run these limits")
+        yield conditions.make(Type.READY, True, Reason.ENFORCED, f"{enforced} proxies run these limits")
     yield from merged.values()
     yield conditions.make(
-        Type.ENFORCED, bool(enforced), "Enforced" if enforced else "NoProxies", f"{enforced} proxies run these limits"
+        Type.ENFORCED,
+        bool(enforced),
+        Reason.ENFORCED if enforced else Reason.NO_PROXIES,
+        f"{enforced} proxies run these limits",
     )
 
 
@@ -114,8 +131,8 @@ class GateReconciler:
         if gate is None or gate.metadata.deletion_timestamp:
             return
         users = sum(key.name in gate_names(model) for model in self.lookup.models(key.namespace))
-        accepted = conditions.make(Type.ACCEPTED, True, "Accepted", "The spec is accepted")
-        ready = conditions.make(Type.READY, True, "Accepted", f"{users} ModelDeployments refer to this gate")
+        accepted = conditions.make(Type.ACCEPTED, True, Reason.ACCEPTED, "The spec is accepted")
+        ready = conditions.make(Type.READY, True, Reason.ACCEPTED, f"{users} ModelDeployments refer to this gate")
         new = evalgate.EvalGateStatus(
             observed_generation=gate.metadata.generation,
             conditions=conditions.merge(

@@ -49,7 +49,7 @@ ROLLING = modeldeployment.RolloutStatus(revision="b", phase=modeldeployment.Phas
 REJECTION = modeldeployment.LastRollout(
     revision="b", outcome=modeldeployment.Outcome.REJECTED, reason="CrashLoop", message="it ended three times"
 )
-PROBLEM = status.Problem("GatewayNotFound", "Cannot resolve spec.gatewayRefs[0]: there is none")
+PROBLEM = status.Problem(status.Reason.GATEWAY_NOT_FOUND, "Cannot resolve spec.gatewayRefs[0]: there is none")
 
 
 def gate(verdict: modeldeployment.Verdict, n: int = 0) -> modeldeployment.GateStatus:

@@ -103,7 +103,7 @@ class Gatherer:
             if owner is None:
                 problems.append(
                     status.Problem(
-                        "GatewayNotFound",
+                        status.Reason.GATEWAY_NOT_FOUND,
                         f"Cannot resolve {field}: there is no Gateway {namespace}/{reference.name}. "
                         "Create it, or correct the reference",
                     )
@@ -111,7 +111,7 @@ class Gatherer:
             elif not self.lookup.allows(owner, model.metadata.namespace):
                 problems.append(
                     status.Problem(
-                        "NotAllowedByGateway",
+                        status.Reason.NOT_ALLOWED_BY_GATEWAY,
                         f"Cannot use {field}: Gateway {namespace}/{reference.name} does not allow namespace "
                         f"{model.metadata.namespace}. Its spec.allowedModels.namespaces decides",
                     )

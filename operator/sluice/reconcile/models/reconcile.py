@@ -135,7 +135,7 @@ class ModelReconciler:
                 stable = rollout.stable_revision(self._revisions(observed))
                 plan = await self.gatherer.new_plan(observed.model, first=stable is None)
             except rollout_plan.PlanError as error:
-                problems, again = (*problems, status.Problem("InvalidRollout", str(error))), PLAN_RETRY
+                problems, again = (*problems, status.Problem(status.Reason.INVALID_ROLLOUT, str(error))), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
         return view.Decided(inputs, decide.decide(inputs, self.clock.now()), problems, again)
 

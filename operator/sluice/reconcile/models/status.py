@@ -45,13 +45,21 @@ class Reason(enum.StrEnum):
     """Pods of the wanted revision load their model."""
     RESOLVED = "Resolved"
     """All references resolve."""
+    GATEWAY_NOT_FOUND = "GatewayNotFound"
+    """A Gateway that gatewayRefs names does not exist."""
+    NOT_ALLOWED_BY_GATEWAY = "NotAllowedByGateway"
+    """A Gateway's allowedModels keeps this namespace out."""
+    INVALID_ROLLOUT = "InvalidRollout"
+    """The rollout's plan cannot be made: a gate or a data set does not exist, or a weight falls."""
+    CANNOT_APPLY = "CannotApply"
+    """The API server refuses one of our objects, or its name is taken by somebody else's. It is tried again."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """A user's mistake: what is wrong and the fix. Not retried until something changes."""
 
-    reason: str
+    reason: Reason
     message: str
 
 

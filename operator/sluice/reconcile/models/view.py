@@ -38,7 +38,7 @@ def refused(observed: gather.Observed, decided: Decided, state: rollout.State | 
     if decision.order is rollout.Order.STATUS_FIRST:
         traffic = dataclasses.replace(decision.traffic, epoch=observed.model.status.epoch)
         decision = dataclasses.replace(decision, state=state, traffic=traffic)
-    problem = status.Problem("CannotApply", f"{cause}. It is tried again until it is accepted")
+    problem = status.Problem(status.Reason.CANNOT_APPLY, f"{cause}. It is tried again until it is accepted")
     return dataclasses.replace(
         decided, decision=dataclasses.replace(decision, ended=None), problems=(*decided.problems, problem)
     )
