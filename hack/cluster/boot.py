@@ -78,7 +78,10 @@ def spawn(described: node.Node) -> registry.Record:
             stderr=log,
             start_new_session=True,
         )
-    died = lambda: f"unshare exited with {holder.returncode}" if holder.poll() is not None else None  # noqa: E731
+
+    def died() -> str | None:
+        return f"unshare exited with {holder.returncode}" if holder.poll() is not None else None
+
     probe.wait_for(lambda: processes.first_child(holder.pid) is not None, "the node's first process", 10, died)
     init = processes.first_child(holder.pid)
     identified = (processes.identify(holder.pid), processes.identify(init) if init else None)

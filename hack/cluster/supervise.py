@@ -25,7 +25,7 @@ def main(command: Sequence[str]) -> int:
             os._exit(1)
 
     # Safe: this process has one thread.
-    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_us)  # noqa: PLW1509
+    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=die_with_us)  # noqa: PLW1509 - this process has one thread
     ended = os.pidfd_open(program.pid)
     while True:
         ready, _, _ = select.select([sys.stdin.fileno(), ended], [], [])

@@ -45,8 +45,8 @@ def test_no_client_sees_an_error(told: report.Report, name: str) -> None:
     assert told_story.client_errors == 0
 
 
-def test_every_answer_outside_the_rejected_revision_is_right(told: report.Report) -> None:
-    """The report's samples cover the whole story: traffic never paused while a rollout went on."""
+def test_users_kept_asking_all_the_while(told: report.Report) -> None:
+    """Traffic never paused while a rollout went on, so that the absence of errors means something."""
     for each in told.stories:
         silent = [sample.at for sample in each.samples[1:-2] if sample.requests == 0]
         assert len(silent) <= len(each.samples) // 10, f"{each.name}: no requests in seconds {silent}"
