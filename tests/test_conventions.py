@@ -26,9 +26,7 @@ REGISTRIES = [
     ("sluice.ratelimit.registry", "ALGORITHMS", "RateLimitPolicy", "spec.limits.algorithm"),
     ("sluice.routing.providers.registry", "PROVIDERS", "Gateway", "spec.providers.type"),
 ]
-LONG_FILES = {
-    "operator/sluice/api/modeldeployment.py": "one kind is one file; declarations only",
-}
+LONG_FILES: dict[str, str] = {}
 """Files over the limit, each with the reason that its first lines also give."""
 LINES = 400
 

@@ -156,6 +156,26 @@ ConfigKey = Annotated[
 ]
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) else value
+
+
+Quantity = Annotated[
+    str,
+    pydantic.BeforeValidator(_as_text),
+    pydantic.WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+            "description": "A Kubernetes quantity such as 500m, 2 or 16Gi.",
+        }
+    ),
+]
+"""Text in the model, though YAML may have it as a number, as in `cpu: 2`."""
+
+
 class LocalObjectRef(ApiModel):
     """Refers to an object of a known kind in the same namespace."""
 

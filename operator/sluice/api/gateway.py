@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
-from sluice.api import base, modeldeployment
+from sluice.api import base
 from sluice.api import conditions as cond  # a field is named conditions
 
 KIND: Final = "Gateway"
@@ -196,11 +196,11 @@ class Route(base.ApiModel):
 class GatewayResources(base.ApiModel):
     """Resources of one proxy pod."""
 
-    requests: Annotated[
-        Mapping[str, modeldeployment.Quantity] | None, pydantic.Field(max_length=8, description="Requested amounts.")
-    ] = None
+    requests: Annotated[Mapping[str, base.Quantity] | None, pydantic.Field(max_length=8, description="Requested amounts.")] = (
+        None
+    )
     limits: Annotated[
-        Mapping[str, modeldeployment.Quantity] | None, pydantic.Field(max_length=8, description="Most that may be used.")
+        Mapping[str, base.Quantity] | None, pydantic.Field(max_length=8, description="Most that may be used.")
     ] = None
 
 

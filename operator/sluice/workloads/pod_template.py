@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sluice.api import durations, modeldeployment, naming
+from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import security, sources, vllm_args
 
 PORT: Final = 8000
@@ -54,12 +55,12 @@ class Timing:
 
 
 def render_pod_template(
-    name: str, template: modeldeployment.Template, *, revision_hash: str, defaults: Defaults, timing: Timing
+    name: str, template: template_api.Template, *, revision_hash: str, defaults: Defaults, timing: Timing
 ) -> dict[str, Any]:
     """The PodTemplateSpec of one revision of the ModelDeployment called `name`."""
     source = template.model.source
     grace = PRE_STOP_SECONDS + math.ceil(timing.drain) + GRACE_MARGIN_SECONDS
-    resources = template.resources or modeldeployment.Resources()
+    resources = template.resources or template_api.Resources()
     return {
         "metadata": {"labels": revision_labels(name, revision_hash), **_mark(defaults)},
         "spec": {
@@ -85,7 +86,7 @@ def _mark(defaults: Defaults) -> dict[str, Any]:
     return {"annotations": {RENDERER_MARK: defaults.renderer_mark}} if defaults.renderer_mark else {}
 
 
-def served_name(name: str, template: modeldeployment.Template) -> str:
+def served_name(name: str, template: template_api.Template) -> str:
     """What clients put into `model`."""
     return template.model.served_name or name
 
@@ -99,7 +100,7 @@ def revision_labels(name: str, revision_hash: str) -> dict[str, str]:
     }
 
 
-def _engine(template: modeldeployment.Template, served: str, defaults: Defaults, timing: Timing) -> dict[str, Any]:
+def _engine(template: template_api.Template, served: str, defaults: Defaults, timing: Timing) -> dict[str, Any]:
     health = {"httpGet": {"path": "/health", "port": PORT_NAME}, "periodSeconds": PROBE_PERIOD_SECONDS, "timeoutSeconds": 3}
     return {
         "name": CONTAINER,
@@ -108,7 +109,7 @@ def _engine(template: modeldeployment.Template, served: str, defaults: Defaults,
         "args": vllm_args.build_args(template, served_name=served, port=PORT, shutdown_timeout=max(1, math.ceil(timing.drain))),
         "env": _environment(template, timing),
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
-        "resources": _resources(template.resources or modeldeployment.Resources(), defaults),
+        "resources": _resources(template.resources or template_api.Resources(), defaults),
         "startupProbe": {**health, "failureThreshold": max(1, math.ceil(timing.startup / PROBE_PERIOD_SECONDS))},
         "readinessProbe": {**health, "failureThreshold": 3},
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
@@ -123,7 +124,7 @@ def _engine(template: modeldeployment.Template, served: str, defaults: Defaults,
     }
 
 
-def _environment(template: modeldeployment.Template, timing: Timing) -> list[dict[str, str]]:
+def _environment(template: template_api.Template, timing: Timing) -> list[dict[str, str]]:
     own = {
         "HOME": HOME,  # the engine writes caches there; the root file system is read-only
         # vLLM gives up by itself after 600 s unless this follows the startup budget.
@@ -134,7 +135,7 @@ def _environment(template: modeldeployment.Template, timing: Timing) -> list[dic
     return [{"name": name, "value": value} for name, value in {**own, **given}.items()]
 
 
-def _resources(resources: modeldeployment.Resources, defaults: Defaults) -> dict[str, Any]:
+def _resources(resources: template_api.Resources, defaults: Defaults) -> dict[str, Any]:
     requests: Mapping[str, str] = dict(resources.requests or {})
     limits: Mapping[str, str] = dict(resources.limits or {})
     if resources.gpu is not None and resources.gpu.count:

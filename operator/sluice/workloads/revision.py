@@ -12,7 +12,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sluice.api import modeldeployment, naming
+from sluice.api import naming
+from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import pod_template, quantities
 
 _MAX_COLLISIONS: Final = 1000
@@ -49,9 +50,9 @@ class Revision:
     object_name: str = ""
 
     @property
-    def typed_template(self) -> modeldeployment.Template:
+    def typed_template(self) -> template_api.Template:
         """The template as a model."""
-        return modeldeployment.Template.model_validate(self.template)
+        return template_api.Template.model_validate(self.template)
 
 
 def normalise(template: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def make_revision(
         template=template,
         pod_template=pod_template.render_pod_template(
             name,
-            modeldeployment.Template.model_validate(template),
+            template_api.Template.model_validate(template),
             revision_hash=revision_hash,
             defaults=defaults,
             timing=timing,

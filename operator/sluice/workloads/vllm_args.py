@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sluice.api import modeldeployment
+from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import sources
 
 COMMAND: Final = ("vllm", "serve")
 
 
-def build_args(template: modeldeployment.Template, *, served_name: str, port: int, shutdown_timeout: int) -> list[str]:
+def build_args(template: template_api.Template, *, served_name: str, port: int, shutdown_timeout: int) -> list[str]:
     """Arguments after `vllm serve`. `shutdown_timeout` is in seconds and above 0: with 0 vLLM freezes cut streams."""
-    vllm = template.engine.vllm or modeldeployment.VllmEngine()
+    vllm = template.engine.vllm or template_api.VllmEngine()
     args = [
         sources.model_argument(template.model.source),
         f"--served-model-name={served_name}",
@@ -28,12 +28,12 @@ def build_args(template: modeldeployment.Template, *, served_name: str, port: in
     ]
     if template.model.revision is not None:
         args.append(f"--revision={template.model.revision}")
-    args.extend(_typed(vllm.args or modeldeployment.VllmArgs()))
+    args.extend(_typed(vllm.args or template_api.VllmArgs()))
     args.extend(vllm.extra_args or ())
     return args
 
 
-def _typed(args: modeldeployment.VllmArgs) -> Iterator[str]:
+def _typed(args: template_api.VllmArgs) -> Iterator[str]:
     plain = {
         "max-model-len": args.max_model_len,
         "tensor-parallel-size": args.tensor_parallel_size,

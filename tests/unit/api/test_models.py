@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.api import modeldeployment, naming
+from sluice.api import template as template_api
 
 METADATA = {"name": "chat", "namespace": "team"}
 SPEC = {"template": {"model": {"source": "hf://a/b", "servedName": "chat"}, "engine": {"type": "VLLM"}}}
@@ -43,7 +44,7 @@ def test_weight_text_is_the_inverse(points: int) -> None:
 
 def test_quantities_may_be_numbers() -> None:
     """`cpu: 2` and `cpu: "2"` are the same request."""
-    number, text = (modeldeployment.Resources.model_validate({"requests": {"cpu": cpu}}) for cpu in (2, "2"))
+    number, text = (template_api.Resources.model_validate({"requests": {"cpu": cpu}}) for cpu in (2, "2"))
     assert number == text
 
 

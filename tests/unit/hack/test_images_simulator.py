@@ -11,7 +11,7 @@ from aiohttp import test_utils
 from hack.images.simulator import command, engine, server
 from hack.models import answers
 from hack.vllm.middleware import sluice_demo
-from sluice.api import modeldeployment
+from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import vllm_args
 
 ANSWERS = answers.table(answers.Name.GOOD, answers.load())
@@ -31,7 +31,7 @@ def chat(**more: Any) -> dict[str, Any]:
 
 def test_operator_s_command_line_is_understood() -> None:
     """What the operator passes to vLLM is accepted, and what has a meaning here is taken from it."""
-    template = modeldeployment.Template.model_validate(
+    template = template_api.Template.model_validate(
         {
             "model": {"source": "file:///models/good"},
             "engine": {

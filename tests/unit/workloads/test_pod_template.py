@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import pod_template
 
 DEFAULTS = pod_template.Defaults(engine_image="vllm:default")
@@ -16,7 +16,7 @@ def render(template: dict[str, Any], *, startup: float = 1200, drain: float = 30
     """The rendered pod template of the ModelDeployment `chat`."""
     return pod_template.render_pod_template(
         "chat",
-        modeldeployment.Template.model_validate(template),
+        template_api.Template.model_validate(template),
         revision_hash="abc",
         defaults=DEFAULTS,
         timing=pod_template.Timing(startup=startup, drain=drain),
