@@ -57,3 +57,8 @@ def revision_cluster(namespace: str, deployment: str, revision_hash: str) -> str
 def evidence_name(deployment: str, revision_hash: str) -> str:
     """Name of the ConfigMap with the frozen plan and the statistics' state of one rollout."""
     return f"{revision_name(deployment, revision_hash)}-evidence"
+
+
+def resolved_name(deployment: str, revision_hash: str) -> str:
+    """Name of the ConfigMap with what a revision's first pod got: commits and image IDs."""
+    return f"{revision_name(deployment, revision_hash)}-resolved"
