@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import pydantic
 
-from sluice.workloads import pod_template
+from sluice.workloads import pod_template, probes
 
 PREFIX: Final = "SLUICE_"
 
@@ -49,9 +49,11 @@ class Settings(pydantic.BaseModel):
     engine_image: str = "vllm/vllm-openai:v0.33.0"
     envoy_image: str = "envoyproxy/envoy:v1.40.0"
     operator_image: str
-    """Image of eval Jobs: the operator's own."""
+    """Image of eval Jobs and of downloads: the operator's own."""
     gpu_resource: str = "nvidia.com/gpu"
     shared_memory: str = "2Gi"
+    stall_seconds: Annotated[int, pydantic.Field(ge=10)] = probes.STALL_SECONDS
+    """Requests in flight without progress for so long: the engine hangs and is started again."""
     listen_address: str = "0.0.0.0"  # noqa: S104 - a pod serves its own address
     http_port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 8080
     xds_port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 18000
@@ -80,6 +82,8 @@ class Settings(pydantic.BaseModel):
             engine_image=self.engine_image,
             gpu_resource=self.gpu_resource,
             shared_memory=self.shared_memory,
+            operator_image=self.operator_image,
+            stall_seconds=self.stall_seconds,
             renderer_mark=self.renderer_mark,
         )
 

@@ -67,4 +67,10 @@ def test_missing_variables_are_named(variable: str) -> None:
 def test_defaults_of_templates_come_from_settings() -> None:
     """What templates leave unset is the operator's to say."""
     made = settings.from_environment({**NEEDED, "SLUICE_ENGINE_IMAGE": "e:1", "SLUICE_SHARED_MEMORY": "4Gi"}).defaults
-    assert made.to_json() == {"engine_image": "e:1", "gpu_resource": "nvidia.com/gpu", "shared_memory": "4Gi"}
+    assert made.to_json() == {
+        "engine_image": "e:1",
+        "gpu_resource": "nvidia.com/gpu",
+        "operator_image": "operator:1",
+        "shared_memory": "4Gi",
+        "stall_seconds": "120",
+    }

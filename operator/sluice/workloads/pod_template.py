@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from sluice.api import durations, modeldeployment, naming
 from sluice.api import template as template_api  # parameters are named template
-from sluice.workloads import security, sources, vllm_args
+from sluice.workloads import probes, scheduling, security, sources, vllm_args
+from sluice.workloads import volumes as volumes_  # a member is named volumes
 
 PORT: Final = 8000
 PORT_NAME: Final = "http"
@@ -21,9 +22,11 @@ UID: Final = 2000
 PRE_STOP_SECONDS: Final = 5
 """Endpoints must be gone everywhere before SIGTERM: vLLM answers new requests with 500 after it."""
 GRACE_MARGIN_SECONDS: Final = 10
-PROBE_PERIOD_SECONDS: Final = 5
-HOME: Final = "/var/cache/sluice"
 RENDERER_MARK: Final = "sluice.dev/renderer-mark"
+NO_MESH_LABELS: Final[Mapping[str, str]] = {"sidecar.istio.io/inject": "false"}
+NO_MESH_ANNOTATIONS: Final[Mapping[str, str]] = {"linkerd.io/inject": "disabled"}
+"""Keep the sidecars of service meshes away: they hold streams that drain, and the gateway is the pods' only client.
+A template's podMetadata may ask for them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +36,20 @@ class Defaults:
     engine_image: str
     gpu_resource: str = "nvidia.com/gpu"
     shared_memory: str = "2Gi"
+    operator_image: str = ""
+    """Runs what is ours beside the engine: the download of the model."""
+    stall_seconds: int = probes.STALL_SECONDS
+    openshift: bool = False
+    """The platform gives each namespace its user IDs, and refuses others."""
+    image_volumes: bool = False
+    """The platform mounts images as volumes (Kubernetes 1.35 and newer)."""
     renderer_mark: str = ""
     """Stands for a change of this module, in tests of upgrades: an annotation of the pods."""
 
     def to_json(self) -> dict[str, str]:
-        """Plain data, for the revision."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value}
+        """Plain data, for the revision: text by name, without what is off or empty."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if value}
+        return {name: "true" if value is True else str(value) for name, value in values.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,32 +69,43 @@ def render_pod_template(
     name: str, template: template_api.Template, *, revision_hash: str, defaults: Defaults, timing: Timing
 ) -> dict[str, Any]:
     """The PodTemplateSpec of one revision of the ModelDeployment called `name`."""
-    source = template.model.source
-    grace = PRE_STOP_SECONDS + math.ceil(timing.drain) + GRACE_MARGIN_SECONDS
+    labels = revision_labels(name, revision_hash)
     resources = template.resources or template_api.Resources()
+    parts = volumes_.combine((volumes_.own(resources.shared_memory or defaults.shared_memory), _model_parts(template)))
     return {
-        "metadata": {"labels": revision_labels(name, revision_hash), **_mark(defaults)},
+        "metadata": {
+            "labels": {**NO_MESH_LABELS, **labels},
+            "annotations": {**NO_MESH_ANNOTATIONS, **_mark(defaults)},
+        },
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,  # a Service named vllm would inject VLLM_PORT=tcp://… and break the engine
-            "terminationGracePeriodSeconds": grace,
-            "securityContext": security.pod(UID),
-            "containers": [_engine(template, served_name(name, template), defaults, timing)],
-            "volumes": [
-                *sources.volumes(source),
-                {"name": "tmp", "emptyDir": {}},
-                {"name": "cache", "emptyDir": {}},
-                {
-                    "name": "shm",
-                    "emptyDir": {"medium": "Memory", "sizeLimit": resources.shared_memory or defaults.shared_memory},
-                },
-            ],
+            "terminationGracePeriodSeconds": PRE_STOP_SECONDS + shutdown_seconds(timing) + GRACE_MARGIN_SECONDS,
+            "securityContext": {
+                **security.pod(None if defaults.openshift else UID),
+                # Otherwise the kubelet walks the whole volume at each start: minutes, for a large cache of models.
+                "fsGroupChangePolicy": "OnRootMismatch",
+            },
+            "topologySpreadConstraints": scheduling.spread((), labels),
+            "containers": [_engine(template, served_name(name, template), defaults, timing, parts)],
+            "volumes": list(parts.volumes),
+            **({"initContainers": list(parts.init_containers)} if parts.init_containers else {}),
         },
     }
 
 
-def _mark(defaults: Defaults) -> dict[str, Any]:
-    return {"annotations": {RENDERER_MARK: defaults.renderer_mark}} if defaults.renderer_mark else {}
+def _model_parts(template: template_api.Template) -> volumes_.PodParts:
+    items = (sources.model_item(template.model.source, template.model.revision),)
+    return volumes_.PodParts(volumes=tuple(sources.volumes(items)), engine_mounts=tuple(sources.mounts(items)))
+
+
+def shutdown_seconds(timing: Timing) -> int:
+    """How long the engine goes on with what it has after SIGTERM. Never 0: with that vLLM freezes the streams that it cuts."""
+    return max(1, math.ceil(timing.drain))
+
+
+def _mark(defaults: Defaults) -> dict[str, str]:
+    return {RENDERER_MARK: defaults.renderer_mark} if defaults.renderer_mark else {}
 
 
 def served_name(name: str, template: template_api.Template) -> str:
@@ -100,33 +122,29 @@ def revision_labels(name: str, revision_hash: str) -> dict[str, str]:
     }
 
 
-def _engine(template: template_api.Template, served: str, defaults: Defaults, timing: Timing) -> dict[str, Any]:
-    health = {"httpGet": {"path": "/health", "port": PORT_NAME}, "periodSeconds": PROBE_PERIOD_SECONDS, "timeoutSeconds": 3}
+def _engine(
+    template: template_api.Template, served: str, defaults: Defaults, timing: Timing, parts: volumes_.PodParts
+) -> dict[str, Any]:
     return {
         "name": CONTAINER,
         "image": template.engine.image or defaults.engine_image,
         "command": list(vllm_args.COMMAND),
-        "args": vllm_args.build_args(template, served_name=served, port=PORT, shutdown_timeout=max(1, math.ceil(timing.drain))),
-        "env": _environment(template, timing),
+        "args": vllm_args.build_args(template, served_name=served, port=PORT, shutdown_timeout=shutdown_seconds(timing)),
+        "env": _environment(template, timing, parts.engine_env),
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
         "resources": _resources(template.resources or template_api.Resources(), defaults),
-        "startupProbe": {**health, "failureThreshold": max(1, math.ceil(timing.startup / PROBE_PERIOD_SECONDS))},
-        "readinessProbe": {**health, "failureThreshold": 3},
+        "startupProbe": probes.startup(PORT_NAME, timing.startup),
+        "readinessProbe": probes.readiness(PORT_NAME),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "securityContext": security.container(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            *sources.mounts(template.model.source),
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod's own
-            {"name": "cache", "mountPath": HOME},
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir of the pod's own
-        ],
+        "volumeMounts": list(parts.engine_mounts),
     }
 
 
-def _environment(template: template_api.Template, timing: Timing) -> list[dict[str, str]]:
+def _environment(template: template_api.Template, timing: Timing, more: Mapping[str, str]) -> list[dict[str, str]]:
     own = {
-        "HOME": HOME,  # the engine writes caches there; the root file system is read-only
+        **more,
         # vLLM gives up by itself after 600 s unless this follows the startup budget.
         "VLLM_ENGINE_READY_TIMEOUT_S": str(math.ceil(timing.startup)),
         "VLLM_NO_USAGE_STATS": "1",

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def pod(uid: int) -> dict[str, Any]:
-    """Pod-level context: non-root, default seccomp profile, volumes owned by the group."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": uid,
-        "runAsGroup": uid,
-        "fsGroup": uid,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+def pod(uid: int | None) -> dict[str, Any]:
+    """Pod-level context: non-root, default seccomp profile, volumes owned by the group.
+
+    None leaves user and group to the platform: OpenShift gives each namespace a range of its own, and refuses any other.
+    """
+    owner = {} if uid is None else {"runAsUser": uid, "runAsGroup": uid, "fsGroup": uid}
+    return {"runAsNonRoot": True, **owner, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 def container() -> dict[str, Any]:

@@ -38,7 +38,7 @@ def engine_of(pod: dict[str, Any]) -> dict[str, Any]:
     ("source", "argument"),
     [
         ("file:///models/good", "/models/good"),
-        ("hf://meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("hf://meta-llama/Llama-3.1-8B-Instruct", "/mnt/sluice/downloads/model"),
         ("pvc://weights/llama/8b", "/mnt/sluice/model/llama/8b"),
         ("pvc://weights", "/mnt/sluice/model"),
     ],
