@@ -62,3 +62,8 @@ def evidence_name(deployment: str, revision_hash: str) -> str:
 def resolved_name(deployment: str, revision_hash: str) -> str:
     """Name of the ConfigMap with what a revision's first pod got: commits and image IDs."""
     return f"{revision_name(deployment, revision_hash)}-resolved"
+
+
+def files_name(deployment: str, revision_hash: str) -> str:
+    """Name of the immutable ConfigMap with one revision's files: the engine's scripts and what the template refers to."""
+    return f"{revision_name(deployment, revision_hash)}-files"
