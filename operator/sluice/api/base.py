@@ -59,6 +59,17 @@ def validations(*rules: Mapping[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [dict(rule) for rule in rules]}
 
 
+def exactly_one(subject: str, *fields: str) -> dict[str, Any]:
+    """JSON-schema extra for an object of which exactly one of these members is set, as Kubernetes has its unions."""
+    listed = f"{', '.join(fields[:-1])} and {fields[-1]}"
+    return validations(
+        cel(
+            f"[{', '.join(f'has(self.{field})' for field in fields)}].exists_one(is_set, is_set)",
+            f"{subject} has exactly one of {listed}: set one of them and remove the others",
+        )
+    )
+
+
 HINT: Final = "x-sluice-hint"
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pydantic
 
-from sluice.api import base, evalgate, gateway, modeldeployment, naming, ratelimitpolicy
+from sluice.api import base, evalgate, gateway, model_source, modeldeployment, naming, ratelimitpolicy
 
 CATEGORY: Final = "sluice"
 NAME_PATTERN: Final = rf"^[a-z]([-a-z0-9]{{0,{naming.NAME_MAX - 2}}}[a-z0-9])?$"
@@ -93,6 +93,7 @@ KINDS: Final = (
             "statusReplicasPath": ".status.replicas",
             "labelSelectorPath": ".status.selector",
         },
+        rules=(model_source.ADAPTER_NAME_RULE,),
     ),
     Kind(
         gateway.KIND,

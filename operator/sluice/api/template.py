@@ -1,174 +1,22 @@
 """`spec.template` of a ModelDeployment: everything that makes a revision.
 
 It carries no schema defaults: a default is applied when a revision is rendered and is recorded in it, so that a changed
-default never makes a revision.
+default never makes a revision. Its larger parts are in modules of their own: `model_source`, `vllm`, and the pieces that
+Kubernetes has too in `pod_fields`, `affinity` and `volumes`.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 import pydantic
 
-from sluice.api import base
-
-OWNED_FLAGS: Final = (
-    "model", "revision", "config", "served-model-name", "host", "port", "root-path", "uds", "api-key", "ssl-[a-z-]+",
-    "max-model-len", "tensor-parallel-size", "tp", "gpu-memory-utilization", "max-num-seqs", "max-num-batched-tokens",
-    "max-num-queued-reqs", "quantization", "q", "dtype", "kv-cache-dtype", "(no-)?enable-prefix-caching",
-    "tool-call-parser", "(no-)?enable-auto-tool-choice", "reasoning-parser", "shutdown-timeout",
-    "(no-)?enable-server-load-tracking", "(no-)?enable-force-include-usage",
-)  # fmt: skip
-"""vLLM flags, as regular expressions, that typed fields or Sluice itself own: `extraArgs` may not repeat them."""
-
-
-class ModelSource(base.ApiModel):
-    """Where the weights come from and what clients call the model."""
-
-    source: Annotated[
-        str,
-        pydantic.Field(
-            min_length=1,
-            max_length=512,
-            pattern=r"^(hf://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^\s]+)?|file:///[^\s]+)$",
-            json_schema_extra=base.hint(
-                "must be hf://<organisation>/<model>, pvc://<claim>/<path> or file:///<path inside the engine image>"
-            ),
-            description=(
-                "hf://<organisation>/<model> (downloaded by the engine), pvc://<claim>/<path> (mounted read-only) or "
-                "file:///<path> (inside the engine image)."
-            ),
-        ),
-    ]
-    revision: Annotated[
-        str | None,
-        pydantic.Field(min_length=1, max_length=128, description="Commit, tag or branch of an hf:// source."),
-    ] = None
-    served_name: Annotated[
-        base.ModelName | None,
-        pydantic.Field(description="The name clients put into `model`. Default: metadata.name."),
-    ] = None
-
-    model_config = pydantic.ConfigDict(
-        json_schema_extra=base.validations(
-            base.cel(
-                "!has(self.revision) || self.source.startsWith('hf://')",
-                "revision applies to hf:// sources only: remove it or use an hf:// source",
-                field_path=".revision",
-                message_expression=(
-                    "'revision applies to hf:// sources only, and source is ' + self.source + "
-                    "': remove revision or use an hf:// source'"
-                ),
-            )
-        )
-    )
-
-
-class VllmArgs(base.ApiModel):
-    """Typed arguments of `vllm serve`. What is unset is left to vLLM."""
-
-    max_model_len: Annotated[int | None, pydantic.Field(ge=1, le=10_000_000, description="Longest context in tokens.")] = None
-    tensor_parallel_size: Annotated[int | None, pydantic.Field(ge=1, le=64, description="GPUs that share one layer.")] = None
-    gpu_memory_utilization: Annotated[
-        base.Ratio | None, pydantic.Field(description='Share of GPU memory to use, such as "0.9".')
-    ] = None
-    max_num_seqs: Annotated[int | None, pydantic.Field(ge=1, le=65536, description="Most sequences in one batch.")] = None
-    max_num_batched_tokens: Annotated[
-        int | None, pydantic.Field(ge=1, le=10_000_000, description="Most tokens in one batch.")
-    ] = None
-    max_queued_requests: Annotated[
-        int | None,
-        pydantic.Field(ge=1, le=1_000_000, description="Requests in flight beyond which vLLM answers 503."),
-    ] = None
-    quantization: Annotated[
-        str | None,
-        pydantic.Field(
-            max_length=64,
-            pattern=r"^[a-z0-9_-]+$",
-            description="Quantization method, such as fp8 or awq.",
-            json_schema_extra=base.hint("must be a method of vLLM's in lower case, such as fp8 or awq"),
-        ),
-    ] = None
-    dtype: Annotated[
-        Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None,
-        pydantic.Field(description="Type of weights and activations."),
-    ] = None
-    kv_cache_dtype: Annotated[
-        str | None,
-        pydantic.Field(
-            max_length=32,
-            pattern=r"^[a-z0-9_]+$",
-            description="Type of the KV cache, such as auto or fp8.",
-            json_schema_extra=base.hint("must be a type of vLLM's in lower case, such as auto or fp8"),
-        ),
-    ] = None
-    prefix_caching: Annotated[bool | None, pydantic.Field(description="Whether prompts share cached prefixes.")] = None
-    tool_call_parser: Annotated[
-        str | None,
-        pydantic.Field(
-            max_length=64,
-            pattern=r"^[A-Za-z0-9_.-]+$",
-            description="Parser of tool calls; also turns automatic tool choice on.",
-            json_schema_extra=base.hint("must be the name of a parser, such as hermes"),
-        ),
-    ] = None
-    reasoning_parser: Annotated[
-        str | None,
-        pydantic.Field(
-            max_length=64,
-            pattern=r"^[A-Za-z0-9_.-]+$",
-            description="Parser of reasoning content.",
-            json_schema_extra=base.hint("must be the name of a parser, such as deepseek_r1"),
-        ),
-    ] = None
-
-
-ExtraArg = Annotated[
-    str,
-    pydantic.Field(
-        min_length=1,
-        max_length=512,
-        description="One argument, such as --enforce-eager.",
-        json_schema_extra=base.validations(
-            base.cel(
-                # vLLM takes `_` for `-` in the names of flags.
-                "!self.replace('_', '-').matches('^--?(" + "|".join(OWNED_FLAGS) + ")(=|$)')",
-                "extraArgs may not hold a flag that Sluice sets itself or that has a field of its own under "
-                "spec.template.model or spec.template.engine.vllm.args: remove it, or use that field",
-            )
-        ),
-    ),
-]
-
-
-class VllmEngine(base.ApiModel):
-    """How vLLM is started."""
-
-    args: Annotated[VllmArgs | None, pydantic.Field(description="Typed arguments.")] = None
-    extra_args: Annotated[
-        tuple[ExtraArg, ...] | None,
-        pydantic.Field(
-            max_length=32,
-            description="Further arguments, passed as they are. A flag that Sluice or a typed argument owns is refused.",
-        ),
-    ] = None
-
-
-class EnvVar(base.ApiModel):
-    """One environment variable of the engine container."""
-
-    name: Annotated[
-        str,
-        pydantic.Field(
-            min_length=1,
-            max_length=128,
-            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-            description="Name of the variable.",
-            json_schema_extra=base.hint("must be letters, digits and _, the first no digit"),
-        ),
-    ]
-    value: Annotated[str, pydantic.Field(max_length=4096, description="Its value.")]
+from sluice.api import affinity as affinity_  # a field is named affinity
+from sluice.api import base, model_source, pod_fields
+from sluice.api import vllm as vllm_  # a field is named vllm
+from sluice.api import volumes as volumes_  # a field is named volumes
 
 
 class Engine(base.ApiModel):
@@ -185,13 +33,50 @@ class Engine(base.ApiModel):
             json_schema_extra=base.hint("must be an image without blanks, such as vllm/vllm-openai:v0.33.0"),
         ),
     ] = None
-    vllm: Annotated[VllmEngine | None, pydantic.Field(description="Settings of the VLLM engine.")] = None
+    version: Annotated[
+        str | None,
+        pydantic.Field(
+            max_length=8,
+            pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$",
+            description=(
+                "The engine's version, such as \"0.33\": it decides which arguments exist. Default: from the image's tag where "
+                "that begins with a version, else the newest that Sluice knows."
+            ),
+            json_schema_extra=base.hint('must be a version of two numbers, such as "0.33"'),
+        ),
+    ] = None
+    vllm: Annotated[vllm_.VllmEngine | None, pydantic.Field(description="Settings of the VLLM engine.")] = None
     env: Annotated[
-        tuple[EnvVar, ...] | None,
+        tuple[pod_fields.EnvVar, ...] | None,
         pydantic.Field(
             max_length=64, description="Environment of the engine container.", json_schema_extra=base.map_list("name")
         ),
     ] = None
+
+
+class GpuProfile(enum.StrEnum):
+    """Types of GPUs for which there are defaults of the engine's arguments."""
+
+    T4 = "T4"
+    """NVIDIA T4, 16 GB, without bfloat16."""
+    L4 = "L4"
+    """NVIDIA L4, 24 GB."""
+    A10G = "A10G"
+    """NVIDIA A10 and A10G, 24 GB."""
+    L40S = "L40S"
+    """NVIDIA L40S, 48 GB."""
+    A100_40GB = "A100-40GB"
+    """NVIDIA A100, 40 GB."""
+    A100_80GB = "A100-80GB"
+    """NVIDIA A100, 80 GB."""
+    H100 = "H100"
+    """NVIDIA H100, 80 GB."""
+    H200 = "H200"
+    """NVIDIA H200, 141 GB."""
+    B200 = "B200"
+    """NVIDIA B200, 180 GB."""
+    MI300X = "MI300X"
+    """AMD MI300X, 192 GB."""
 
 
 class Gpu(base.ApiModel):
@@ -206,6 +91,10 @@ class Gpu(base.ApiModel):
             description="Default: nvidia.com/gpu.",
             json_schema_extra=base.hint("must be a resource with its domain, such as nvidia.com/gpu"),
         ),
+    ] = None
+    profile: Annotated[
+        GpuProfile | None,
+        pydantic.Field(description="Type of the GPUs: it gives the engine's arguments where engine.vllm.args is silent."),
     ] = None
 
 
@@ -224,6 +113,14 @@ class Resources(base.ApiModel):
         pydantic.Field(max_length=16, description="Upper bounds, by resource name."),
     ] = None
     shared_memory: Annotated[base.Quantity | None, pydantic.Field(description="Size of /dev/shm. Default: 2Gi.")] = None
+    claims: Annotated[
+        tuple[pod_fields.Claim, ...] | None,
+        pydantic.Field(
+            max_length=8,
+            description="Devices by dynamic resource allocation (DRA), in place of or beside gpu.",
+            json_schema_extra=base.map_list("name"),
+        ),
+    ] = None
 
     model_config = pydantic.ConfigDict(
         json_schema_extra=base.validations(
@@ -239,23 +136,109 @@ class Resources(base.ApiModel):
     )
 
 
-_HAS_PARALLEL: Final = "(has(self.engine.vllm) && has(self.engine.vllm.args) && has(self.engine.vllm.args.tensorParallelSize))"
+class Spot(base.ApiModel):
+    """Spot nodes: preferred where there are any, and never required, so that a replica still finds a place without them."""
+
+    preferred: Annotated[bool, pydantic.Field(description="Whether pods prefer these nodes.")]
+    node_selector: Annotated[
+        pod_fields.LabelMap | None, pydantic.Field(description="Labels that spot nodes carry; required to prefer them.")
+    ] = None
+    tolerations: Annotated[
+        pod_fields.Tolerations | None, pydantic.Field(description="Taints that spot nodes carry; tolerated while preferred.")
+    ] = None
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            base.cel(
+                "!self.preferred || (has(self.nodeSelector) && size(self.nodeSelector) > 0)",
+                "spot.preferred needs spot.nodeSelector: name a label of spot nodes, as {cloud.google.com/gke-spot: 'true'}",
+                field_path=".nodeSelector",
+            )
+        )
+    )
+
+
+class Scheduling(base.ApiModel):
+    """Where pods run, and what they are worth."""
+
+    node_selector: Annotated[pod_fields.LabelMap | None, pydantic.Field(description="Labels that a node must have.")] = None
+    tolerations: Annotated[pod_fields.Tolerations | None, pydantic.Field(description="Taints that pods tolerate.")] = None
+    affinity: Annotated[
+        affinity_.Affinity | None, pydantic.Field(description="Nodes and neighbours that pods want or avoid.")
+    ] = None
+    topology_spread_constraints: Annotated[
+        tuple[affinity_.TopologySpreadConstraint, ...] | None,
+        pydantic.Field(
+            max_length=4,
+            description="How pods spread. Default: evenly over zones where that can be done. An empty list: no constraint.",
+            json_schema_extra=base.map_list("topologyKey", "whenUnsatisfiable"),
+        ),
+    ] = None
+    priority_class_name: Annotated[pod_fields.ObjectName | None, pydantic.Field(description="PriorityClass of the pods.")] = (
+        None
+    )
+    runtime_class_name: Annotated[pod_fields.ObjectName | None, pydantic.Field(description="RuntimeClass of the pods.")] = None
+    spot: Annotated[Spot | None, pydantic.Field(description="Spot nodes, with on-demand nodes as the fallback.")] = None
+
+
+_ARGS: Final = "self.engine.vllm.args"
+_HAS_ARGS: Final = f"(has(self.engine.vllm) && has({_ARGS}))"
+_HAS_GPUS: Final = "(has(self.resources) && has(self.resources.gpu) && self.resources.gpu.count > 0)"
+_HAS_ADAPTERS: Final = "(has(self.model.adapters) && size(self.model.adapters) > 0)"
+PARALLEL_SIZES: Final = ("tensorParallelSize", "pipelineParallelSize", "dataParallelSize")
+"""Their product is the number of GPUs that vLLM uses."""
+_PARALLEL: Final = " * ".join(f"(has({_ARGS}.{size}) ? {_ARGS}.{size} : 1)" for size in PARALLEL_SIZES)
+_PARALLEL_WORDS: Final = f"the product of {', '.join(PARALLEL_SIZES[:-1])} and {PARALLEL_SIZES[-1]}"
 
 
 class Template(base.ApiModel):
     """Everything that makes a revision: a change here starts a rollout, a change elsewhere never does."""
 
-    model: Annotated[ModelSource, pydantic.Field(description="The model.")]
+    model: Annotated[model_source.ModelSource, pydantic.Field(description="The model.")]
     engine: Annotated[Engine, pydantic.Field(description="The inference server.")]
     resources: Annotated[Resources | None, pydantic.Field(description="Resources of one replica.")] = None
+    scheduling: Annotated[Scheduling | None, pydantic.Field(description="Where pods run.")] = None
+    service_account_name: Annotated[
+        pod_fields.ObjectName | None,
+        pydantic.Field(description="ServiceAccount of the pods, with its token. Default: the namespace's, without a token."),
+    ] = None
+    image_pull_secrets: Annotated[
+        tuple[pod_fields.LocalObjectRef, ...] | None,
+        pydantic.Field(max_length=8, description="Secrets to pull the images with.", json_schema_extra=base.map_list("name")),
+    ] = None
+    pod_metadata: Annotated[
+        pod_fields.PodMetadata | None, pydantic.Field(description="Labels and annotations of the pods.")
+    ] = None
+    volumes: Annotated[
+        tuple[volumes_.Volume, ...] | None,
+        pydantic.Field(max_length=16, description="Further volumes of the pods.", json_schema_extra=base.map_list("name")),
+    ] = None
+    volume_mounts: Annotated[
+        tuple[volumes_.VolumeMount, ...] | None,
+        pydantic.Field(
+            max_length=16,
+            description="Where those volumes are in the engine container.",
+            json_schema_extra=base.map_list("mountPath"),
+        ),
+    ] = None
 
     model_config = pydantic.ConfigDict(
         json_schema_extra=base.validations(
             base.cel(
-                f"!{_HAS_PARALLEL} || !has(self.resources) || !has(self.resources.gpu) || self.resources.gpu.count == 0 || "
-                "self.engine.vllm.args.tensorParallelSize <= self.resources.gpu.count",
-                "tensorParallelSize may not be above resources.gpu.count: raise the count or lower the size",
-                field_path=".engine.vllm.args.tensorParallelSize",
-            )
+                f"!{_HAS_ARGS} || !{_HAS_GPUS} || {_PARALLEL} <= self.resources.gpu.count",
+                f"{_PARALLEL_WORDS} may not be above resources.gpu.count: raise the count or lower a size",
+                field_path=".engine.vllm.args",
+            ),
+            base.cel(
+                f"!{_HAS_ARGS} || {_HAS_ADAPTERS} || (!has({_ARGS}.maxLoras) && !has({_ARGS}.maxLoraRank))",
+                "maxLoras and maxLoraRank apply to model.adapters, and there are none: remove them, or add an adapter",
+                field_path=".engine.vllm.args",
+            ),
+            base.cel(
+                "!has(self.volumeMounts) || self.volumeMounts.all(mount, has(self.volumes) && "
+                "self.volumes.exists(volume, volume.name == mount.name))",
+                "each of volumeMounts names one of volumes: add the volume, or remove the mount",
+                field_path=".volumeMounts",
+            ),
         )
     )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sluice.api import durations, modeldeployment, naming
+from sluice.api import durations, modeldeployment, naming, pod_fields
 from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import probes, scheduling, security, sources, vllm_args
 from sluice.workloads import volumes as volumes_  # a member is named volumes
@@ -23,9 +23,11 @@ PRE_STOP_SECONDS: Final = 5
 """Endpoints must be gone everywhere before SIGTERM: vLLM answers new requests with 500 after it."""
 GRACE_MARGIN_SECONDS: Final = 10
 RENDERER_MARK: Final = "sluice.dev/renderer-mark"
+COMPONENT: Final = "engine"
+"""Value of the pods' label `app.kubernetes.io/component`: what selects all engines of a namespace."""
 NO_MESH_LABELS: Final[Mapping[str, str]] = {"sidecar.istio.io/inject": "false"}
 NO_MESH_ANNOTATIONS: Final[Mapping[str, str]] = {"linkerd.io/inject": "disabled"}
-"""Keep the sidecars of service meshes away: they hold streams that drain, and the gateway is the pods' only client.
+"""Keep the sidecars of service meshes away: they end at SIGTERM, with the streams that the engine still drains.
 A template's podMetadata may ask for them."""
 
 
@@ -71,14 +73,15 @@ def render_pod_template(
     """The PodTemplateSpec of one revision of the ModelDeployment called `name`."""
     labels = revision_labels(name, revision_hash)
     resources = template.resources or template_api.Resources()
-    parts = volumes_.combine((volumes_.own(resources.shared_memory or defaults.shared_memory), _model_parts(template)))
+    parts = volumes_.combine(
+        (volumes_.own(resources.shared_memory or defaults.shared_memory), _model_parts(template)),
+        volumes=[volume.to_wire() for volume in template.volumes or ()],
+        mounts=[mount.to_wire() for mount in template.volume_mounts or ()],
+    )
     return {
-        "metadata": {
-            "labels": {**NO_MESH_LABELS, **labels},
-            "annotations": {**NO_MESH_ANNOTATIONS, **_mark(defaults)},
-        },
+        "metadata": _metadata(template.pod_metadata or pod_fields.PodMetadata(), labels, defaults),
         "spec": {
-            "automountServiceAccountToken": False,
+            **_identity(template),
             "enableServiceLinks": False,  # a Service named vllm would inject VLLM_PORT=tcp://… and break the engine
             "terminationGracePeriodSeconds": PRE_STOP_SECONDS + shutdown_seconds(timing) + GRACE_MARGIN_SECONDS,
             "securityContext": {
@@ -86,26 +89,18 @@ def render_pod_template(
                 # Otherwise the kubelet walks the whole volume at each start: minutes, for a large cache of models.
                 "fsGroupChangePolicy": "OnRootMismatch",
             },
-            "topologySpreadConstraints": scheduling.spread((), labels),
+            **scheduling.build(template.scheduling, labels),
+            **({"initContainers": list(parts.init_containers)} if parts.init_containers else {}),
             "containers": [_engine(template, served_name(name, template), defaults, timing, parts)],
             "volumes": list(parts.volumes),
-            **({"initContainers": list(parts.init_containers)} if parts.init_containers else {}),
+            **({"resourceClaims": [_claim(claim) for claim in resources.claims]} if resources.claims else {}),
         },
     }
-
-
-def _model_parts(template: template_api.Template) -> volumes_.PodParts:
-    items = (sources.model_item(template.model.source, template.model.revision),)
-    return volumes_.PodParts(volumes=tuple(sources.volumes(items)), engine_mounts=tuple(sources.mounts(items)))
 
 
 def shutdown_seconds(timing: Timing) -> int:
     """How long the engine goes on with what it has after SIGTERM. Never 0: with that vLLM freezes the streams that it cuts."""
     return max(1, math.ceil(timing.drain))
-
-
-def _mark(defaults: Defaults) -> dict[str, str]:
-    return {RENDERER_MARK: defaults.renderer_mark} if defaults.renderer_mark else {}
 
 
 def served_name(name: str, template: template_api.Template) -> str:
@@ -120,6 +115,41 @@ def revision_labels(name: str, revision_hash: str) -> dict[str, str]:
         naming.LABEL_MODEL_DEPLOYMENT: name,
         naming.LABEL_REVISION: revision_hash,
     }
+
+
+def _metadata(given: pod_fields.PodMetadata, labels: Mapping[str, str], defaults: Defaults) -> dict[str, Any]:
+    user_labels, user_annotations = dict(given.labels or {}), dict(given.annotations or {})
+    # Meshes know the keys as labels and as annotations: what the user says by either counts, not ours by the other.
+    said = user_labels.keys() | user_annotations.keys()
+    return {
+        "labels": {
+            **{key: value for key, value in NO_MESH_LABELS.items() if key not in said},
+            **user_labels,
+            naming.LABEL_COMPONENT: COMPONENT,
+            **labels,
+        },
+        "annotations": {
+            **{key: value for key, value in NO_MESH_ANNOTATIONS.items() if key not in said},
+            "kubectl.kubernetes.io/default-container": CONTAINER,
+            **user_annotations,
+            **({RENDERER_MARK: defaults.renderer_mark} if defaults.renderer_mark else {}),
+        },
+    }
+
+
+def _identity(template: template_api.Template) -> dict[str, Any]:
+    """Who the pods are: without a token, unless an account is named. Then the account itself says whether it gives one."""
+    account = template.service_account_name
+    secrets = [secret.to_wire() for secret in template.image_pull_secrets or ()]
+    return {
+        **({"automountServiceAccountToken": False} if account is None else {"serviceAccountName": account}),
+        **({"imagePullSecrets": secrets} if secrets else {}),
+    }
+
+
+def _model_parts(template: template_api.Template) -> volumes_.PodParts:
+    items = (sources.model_item(template.model.source, template.model.revision),)
+    return volumes_.PodParts(volumes=tuple(sources.volumes(items)), engine_mounts=tuple(sources.mounts(items)))
 
 
 def _engine(
@@ -142,15 +172,15 @@ def _engine(
     }
 
 
-def _environment(template: template_api.Template, timing: Timing, more: Mapping[str, str]) -> list[dict[str, str]]:
+def _environment(template: template_api.Template, timing: Timing, more: Mapping[str, str]) -> list[dict[str, Any]]:
     own = {
         **more,
         # vLLM gives up by itself after 600 s unless this follows the startup budget.
         "VLLM_ENGINE_READY_TIMEOUT_S": str(math.ceil(timing.startup)),
         "VLLM_NO_USAGE_STATS": "1",
     }
-    given = {entry.name: entry.value for entry in template.engine.env or ()}
-    return [{"name": name, "value": value} for name, value in {**own, **given}.items()]
+    ours = {name: {"name": name, "value": value} for name, value in own.items()}
+    return list({**ours, **{entry.name: entry.to_wire() for entry in template.engine.env or ()}}.values())
 
 
 def _resources(resources: template_api.Resources, defaults: Defaults) -> dict[str, Any]:
@@ -159,4 +189,11 @@ def _resources(resources: template_api.Resources, defaults: Defaults) -> dict[st
     if resources.gpu is not None and resources.gpu.count:
         gpu = {resources.gpu.resource_name or defaults.gpu_resource: str(resources.gpu.count)}
         requests, limits = {**requests, **gpu}, {**limits, **gpu}
-    return {key: dict(value) for key, value in (("requests", requests), ("limits", limits)) if value}
+    amounts = {key: dict(value) for key, value in (("requests", requests), ("limits", limits)) if value}
+    used = [{"name": claim.name, **({"request": claim.request} if claim.request else {})} for claim in resources.claims or ()]
+    return {**amounts, **({"claims": used} if used else {})}
+
+
+def _claim(claim: pod_fields.Claim) -> dict[str, Any]:
+    """A claim as the pod has it; which of its requests the engine uses is said in the container."""
+    return {key: value for key, value in claim.to_wire().items() if key != "request"}

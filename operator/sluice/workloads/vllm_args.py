@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sluice.api import template as template_api  # parameters are named template
+from sluice.api import vllm as vllm_api  # as template_api; a local is named vllm
 from sluice.workloads import sources
 
 COMMAND: Final = ("vllm", "serve")
@@ -16,7 +17,7 @@ COMMAND: Final = ("vllm", "serve")
 
 def build_args(template: template_api.Template, *, served_name: str, port: int, shutdown_timeout: int) -> list[str]:
     """Arguments after `vllm serve`. `shutdown_timeout` is in seconds and above 0: with 0 vLLM freezes cut streams."""
-    vllm = template.engine.vllm or template_api.VllmEngine()
+    vllm = template.engine.vllm or vllm_api.VllmEngine()
     args = [
         sources.model_argument(template.model.source),
         f"--served-model-name={served_name}",
@@ -28,12 +29,12 @@ def build_args(template: template_api.Template, *, served_name: str, port: int, 
     ]
     if template.model.revision is not None:
         args.append(f"--revision={template.model.revision}")
-    args.extend(_typed(vllm.args or template_api.VllmArgs()))
+    args.extend(_typed(vllm.args or vllm_api.VllmArgs()))
     args.extend(vllm.extra_args or ())
     return args
 
 
-def _typed(args: template_api.VllmArgs) -> Iterator[str]:
+def _typed(args: vllm_api.VllmArgs) -> Iterator[str]:
     plain = {
         "max-model-len": args.max_model_len,
         "tensor-parallel-size": args.tensor_parallel_size,
