@@ -1,6 +1,7 @@
-"""Roles from the table of resources that the client enforces: what the code does not declare, it may not do.
+"""Roles from the tables of resources that the client enforces: what the code does not declare, it may not do.
 
-Also the roles for people: whoever may edit or view a namespace may do so with Sluice's kinds, by aggregation.
+Also the roles for `sluice metrics` and those who ask it, and for people: whoever may edit or view a namespace may do so
+with Sluice's kinds, by aggregation.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from typing import Any, Final
 
 from sluice.api import base, crdgen, naming
 from sluice.kube import resources
+from sluice.workloads import metrics_api, pod_metrics
 
 NAME: Final = "sluice-operator"
+METRICS_NAME: Final = "sluice-metrics"
 NAMESPACE: Final = "sluice-system"
+_HPA_CONTROLLER: Final = ("kube-system", "horizontal-pod-autoscaler")
 _LABELS: Final = {naming.LABEL_NAME: naming.MANAGED_BY}
 _VIEW: Final = ("get", "list", "watch")
 _EDIT: Final = (*_VIEW, "create", "update", "patch", "delete", "deletecollection")
@@ -24,11 +28,33 @@ def build_rbac() -> list[dict[str, Any]]:
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(NAME, namespaced=True)},
         _role("ClusterRole", NAME, _policy(cluster_rules)),
-        _binding("ClusterRole"),
+        _binding("ClusterRole", NAME),
         _role("Role", NAME, _policy(resources.rules(resources.Reach.OPERATOR)), namespaced=True),
-        _binding("Role"),
+        _binding("Role", NAME),
         _people_role("sluice-view", _VIEW, ("view",)),
         _people_role("sluice-edit", _EDIT, ("edit", "admin")),
+    ]
+
+
+def build_metrics_rbac() -> list[dict[str, Any]]:
+    """All objects of `manifests/metrics/rbac.yaml`: what `sluice metrics` may do, and the HPA controller's right to ask it."""
+    table = resources.METRICS
+    rules = [*resources.rules(resources.Reach.CLUSTER, table), *resources.rules(resources.Reach.WATCHED, table)]
+    delegator = _binding("ClusterRole", f"{METRICS_NAME}-auth-delegator", role="system:auth-delegator", account=METRICS_NAME)
+    reader = _binding(
+        "Role", f"{METRICS_NAME}-auth-reader", role="extension-apiserver-authentication-reader", account=METRICS_NAME
+    )
+    reader["metadata"]["namespace"] = "kube-system"
+    asking = [f"pods/{name}" for name in pod_metrics.ALL]
+    readers = f"{METRICS_NAME}-reader"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _metadata(METRICS_NAME, namespaced=True)},
+        _role("ClusterRole", METRICS_NAME, _policy(rules)),
+        _binding("ClusterRole", METRICS_NAME),
+        delegator,
+        reader,
+        _role("ClusterRole", readers, [{"apiGroups": [metrics_api.GROUP], "resources": asking, "verbs": ["get"]}]),
+        _binding("ClusterRole", readers, account=_HPA_CONTROLLER),
     ]
 
 
@@ -61,13 +87,15 @@ def _role(kind: str, name: str, rules: list[dict[str, Any]], *, namespaced: bool
     }
 
 
-def _binding(role_kind: str) -> dict[str, Any]:
+def _binding(role_kind: str, name: str, *, role: str = "", account: str | tuple[str, str] = "") -> dict[str, Any]:
+    """Binds the role of the same name, or another, to the ServiceAccount of the same name, or to another (with namespace)."""
+    namespace, subject = account if isinstance(account, tuple) else (NAMESPACE, account or name)
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": f"{role_kind}Binding",
-        "metadata": _metadata(NAME, namespaced=role_kind == "Role"),
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": NAME},
-        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
+        "metadata": _metadata(name, namespaced=role_kind == "Role"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role or name},
+        "subjects": [{"kind": "ServiceAccount", "name": subject, "namespace": namespace}],
     }
 
 

@@ -105,6 +105,14 @@ class Client:
         request = transport.Request("create", "POST", resource, namespace, name, query=_MANAGED, body=body)
         return await self._transport.send(request, policy)
 
+    async def review(self, resource: Resource, spec: Object, *, policy: retry.Policy | None = None) -> Object:
+        """Asks a question by a create that stores nothing, such as a TokenReview. Returns the answer's status."""
+        self._check(resource, resources.Verb.CREATE, "")
+        body = _typed(resource, {"spec": spec})
+        answer = await self._transport.send(transport.Request("create", "POST", resource, body=body), policy)
+        status: Object = answer.get("status") or {}
+        return status
+
     async def apply(self, resource: Resource, obj: Object, *, policy: retry.Policy | None = None) -> Object:
         """Server-side apply with force: makes the object, or takes over the fields that `obj` names.
 

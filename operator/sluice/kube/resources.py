@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sluice.api import base
+from sluice.workloads import metrics_api
 
 LEASE_NAME: Final = "sluice-operator"
 CA_SECRET_NAME: Final = "sluice-ca"
@@ -45,6 +46,9 @@ class Reach(enum.StrEnum):
     """Every namespace that the operator watches: a ClusterRole, or a Role in each of the listed namespaces."""
     OPERATOR = "Operator"
     """The operator's own namespace alone: a Role."""
+    DELEGATED = "Delegated"
+    """What Kubernetes' own roles give to aggregated API servers: `system:auth-delegator` and, in kube-system,
+    `extension-apiserver-authentication-reader`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +134,7 @@ SECRETS: Final = Resource(
         # The CA lives in the operator's namespace, which need not be among the watched ones.
         Rule(Reach.OPERATOR, frozenset({Verb.CREATE})),
         Rule(Reach.OPERATOR, frozenset({Verb.GET, Verb.UPDATE}), names=(CA_SECRET_NAME,)),
+        Rule(Reach.OPERATOR, frozenset({Verb.GET, Verb.PATCH}), names=(metrics_api.CERTIFICATE_SECRET,)),
     ),
 )
 PODS: Final = Resource("", "v1", "pods", "Pod", _READ_EVERYWHERE)
@@ -145,6 +150,19 @@ LEASES: Final = Resource(
         Rule(Reach.OPERATOR, frozenset({Verb.CREATE})),
         Rule(Reach.OPERATOR, frozenset({Verb.GET, Verb.WATCH, Verb.UPDATE}), names=(LEASE_NAME,)),
     ),
+)
+
+API_SERVICES: Final = Resource(
+    "apiregistration.k8s.io",
+    "v1",
+    "apiservices",
+    "APIService",
+    (
+        Rule(Reach.CLUSTER, frozenset({Verb.GET}), names=metrics_api.API_SERVICES),
+        # `spec.caBundle` of our own registration, and nothing else: see `reconcile.metrics_api`.
+        Rule(Reach.CLUSTER, frozenset({Verb.PATCH}), names=(metrics_api.API_SERVICE,)),
+    ),
+    namespaced=False,
 )
 
 ALL: Final = (
@@ -163,7 +181,33 @@ ALL: Final = (
     NAMESPACES,
     EVENTS,
     LEASES,
+    API_SERVICES,
 )
+"""What the operator touches."""
+
+_CREATE: Final = frozenset({Verb.CREATE})
+API_SERVICES_READ: Final = dataclasses.replace(API_SERVICES, rules=API_SERVICES.rules[:1])
+TOKEN_REVIEWS: Final = Resource(
+    "authentication.k8s.io", "v1", "tokenreviews", "TokenReview", (Rule(Reach.DELEGATED, _CREATE),), namespaced=False
+)
+SUBJECT_ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io",
+    "v1",
+    "subjectaccessreviews",
+    "SubjectAccessReview",
+    (Rule(Reach.DELEGATED, _CREATE),),
+    namespaced=False,
+)
+DELEGATION: Final = Resource(
+    "",
+    "v1",
+    "configmaps",
+    "ConfigMap",
+    (Rule(Reach.DELEGATED, frozenset({Verb.GET}), names=("extension-apiserver-authentication",)),),
+)
+
+METRICS: Final = (PODS, API_SERVICES_READ, TOKEN_REVIEWS, SUBJECT_ACCESS_REVIEWS, DELEGATION)
+"""What `sluice metrics` touches, by a ServiceAccount of its own."""
 
 
 def for_object(obj: dict[str, object]) -> Resource:
@@ -171,9 +215,9 @@ def for_object(obj: dict[str, object]) -> Resource:
     return _BY_KIND[(str(obj["apiVersion"]), str(obj["kind"]))]
 
 
-def rules(reach: Reach) -> Iterator[tuple[Resource, Rule]]:
+def rules(reach: Reach, table: Iterable[Resource] = ALL) -> Iterator[tuple[Resource, Rule]]:
     """Every rule that holds in `reach`, in the order of the table."""
-    return ((resource, rule) for resource in ALL for rule in resource.rules if rule.reach is reach)
+    return ((resource, rule) for resource in table for rule in resource.rules if rule.reach is reach)
 
 
 _BY_KIND: Final = {(resource.api_version, resource.kind): resource for resource in ALL}

@@ -10,10 +10,11 @@ Verb, Reach = resources.Verb, resources.Reach
 
 
 def test_every_resource_is_listed_once() -> None:
-    """The manifests are made from this list."""
+    """The manifests are made from these lists."""
     declared = {value for value in vars(resources).values() if isinstance(value, resources.Resource)}
-    assert declared == set(resources.ALL)
-    assert len(resources.ALL) == len({(resource.group, resource.plural) for resource in resources.ALL})
+    assert declared == {*resources.ALL, *resources.METRICS}
+    for table in (resources.ALL, resources.METRICS):
+        assert len(table) == len({(resource.group, resource.plural) for resource in table})
 
 
 def test_users_specs_are_never_written() -> None:
@@ -42,7 +43,23 @@ def test_only_the_ca_secret_may_be_replaced() -> None:
 def test_rules_are_found_by_reach() -> None:
     """What becomes a ClusterRole and what a Role."""
     assert {resource for resource, _ in resources.rules(Reach.OPERATOR)} == {resources.LEASES, resources.SECRETS}
-    assert {resource for resource, _ in resources.rules(Reach.CLUSTER)} == {resources.NAMESPACES}
+    assert {resource for resource, _ in resources.rules(Reach.CLUSTER)} == {resources.NAMESPACES, resources.API_SERVICES}
+
+
+def test_the_metrics_server_writes_nothing() -> None:
+    """It reads pods, asks for reviews, and has neither Secrets nor anything of users."""
+    for resource in resources.METRICS:
+        reviews = resource in (resources.TOKEN_REVIEWS, resources.SUBJECT_ACCESS_REVIEWS)
+        assert resource.verbs <= ({Verb.CREATE} if reviews else {Verb.GET, Verb.LIST, Verb.WATCH}), resource
+        assert resource.kind != "Secret"
+
+
+def test_another_adapters_registration_is_never_touched() -> None:
+    """The operator may look who else serves custom metrics, and patch its own registration only."""
+    assert resources.API_SERVICES.permits(Verb.GET, name="v1beta1.custom.metrics.k8s.io")
+    assert resources.API_SERVICES.permits(Verb.PATCH, name="v1beta2.custom.metrics.k8s.io")
+    assert not resources.API_SERVICES.permits(Verb.PATCH, name="v1beta1.custom.metrics.k8s.io")
+    assert not resources.API_SERVICES.permits(Verb.PATCH, name="v1.")
 
 
 def test_an_object_leads_to_its_resource() -> None:

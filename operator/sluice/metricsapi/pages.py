@@ -1,0 +1,123 @@
+"""One vLLM metrics page as numbers: only the few families that our metrics are made of, the rest is skipped unread.
+
+A page has some 500 lines, of which we need about 80: filtered by prefix first, so that parsing costs a fraction. What is made
+of successive pages is `windows`' business.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import prometheus_client.parser
+
+from sluice.workloads import pod_metrics
+
+STARTED: Final = "process_start_time_seconds"
+
+Labels = tuple[tuple[str, str], ...]
+"""Sorted pairs."""
+
+
+class PageError(Exception):
+    """The page is not in the exposition format; the message says where."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """One reading of one pod. Families that the page does not have are absent."""
+
+    gauges: Mapping[str, tuple[float, ...]]
+    """Values of a family's series: one for each engine and model name."""
+    counters: Mapping[str, Mapping[Labels, float]]
+    histograms: Mapping[str, Mapping[Labels, Mapping[float, float]]]
+    """For each series (without `le`) the cumulative count by upper bound; the last one is infinite."""
+    started: float | None = None
+    """When the server's process began, as it says: another one has counted from zero."""
+
+    def total(self, family: str) -> float | None:
+        """A gauge over all engines of the pod; None when the page does not have it, or not as a number."""
+        values = self.gauges.get(family)
+        return sum(values) if values and all(map(math.isfinite, values)) else None
+
+    def highest(self, family: str) -> float | None:
+        """A gauge, of the engine where it is highest; None when the page does not have it, or not as a number."""
+        values = self.gauges.get(family)
+        return max(values) if values and all(map(math.isfinite, values)) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Families:
+    """Which families of a page are needed, by type."""
+
+    gauges: frozenset[str]
+    counters: frozenset[str]
+    histograms: frozenset[str]
+
+    @classmethod
+    def of(cls, metrics: Iterable[pod_metrics.PodMetric]) -> Families:
+        """Those that these metrics are made of."""
+        gauges: set[str] = set()
+        counters: set[str] = set()
+        histograms: set[str] = set()
+        for metric in metrics:
+            match metric.source:
+                case pod_metrics.Total(families):
+                    gauges.update(families)
+                case pod_metrics.Highest(family):
+                    gauges.add(family)
+                case pod_metrics.Quantile(family, _, pending):
+                    histograms.add(family)
+                    gauges.add(pending)
+                case pod_metrics.Share(family):
+                    counters.add(family)
+        return cls(frozenset(gauges), frozenset(counters), frozenset(histograms))
+
+
+NEEDED: Final = Families.of(pod_metrics.ALL.values())
+
+
+def parse(text: str, families: Families = NEEDED) -> Page:
+    """The page's numbers.
+
+    Raises:
+        PageError: a line of a needed family is not in the exposition format.
+    """
+    gauges: dict[str, list[float]] = collections.defaultdict(list)
+    counters: dict[str, dict[Labels, float]] = collections.defaultdict(dict)
+    histograms: dict[str, dict[Labels, dict[float, float]]] = collections.defaultdict(dict)
+    started: float | None = None
+    buckets = {f"{family}_bucket": family for family in families.histograms}
+    try:
+        for name, labels, value in _samples(text, (*families.gauges, *families.counters, *buckets, STARTED)):
+            if name in families.gauges:
+                gauges[name].append(value)
+            elif name in families.counters:
+                counters[name][_key(labels)] = value
+            elif name in buckets:
+                bound = float(labels.pop("le"))
+                histograms[buckets[name]].setdefault(_key(labels), {})[bound] = value
+            elif name == STARTED:
+                started = value
+        for family, series in histograms.items():
+            if not all(math.inf in found for found in series.values()):
+                raise ValueError(f"{family} has no bucket for +Inf")
+    except (ValueError, KeyError) as error:
+        raise PageError(f"it is not in Prometheus' text format: {error}") from error
+    return Page({family: tuple(values) for family, values in gauges.items()}, counters, histograms, started)
+
+
+def _samples(text: str, names: Iterable[str]) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Samples of exactly these names."""
+    prefixes = tuple(f"{name}{end}" for name in names for end in ("{", " "))
+    kept = "\n".join(line for line in text.splitlines() if line.startswith(prefixes))
+    for family in prometheus_client.parser.text_string_to_metric_families(kept + "\n"):
+        for sample in family.samples:
+            yield sample.name, dict(sample.labels), sample.value
+
+
+def _key(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
