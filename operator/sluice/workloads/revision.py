@@ -1,22 +1,33 @@
 """Revisions as ControllerRevisions: the durable facts that everything else is computed from.
 
-A revision stores the template as it was admitted, the digests of the files it refers to, the defaults in force and the
-rendered pod template. Its outcome label is the one durable fact of what became of it. Two templates are the same revision
-when they are equal after normalising quantities and order; the hash is only a name.
+A revision stores the template as it was admitted, the digests of its files, the defaults in force and the rendered pod
+template. Its outcome label is the one durable fact of what became of it. Two wishes are the same revision when their templates
+are equal after normalising quantities and order, and the contents of the files that they refer to are; the hash is only a name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from sluice.api import naming
 from sluice.api import template as template_api  # parameters are named template
+from sluice.workloads import files as files_  # parameters are named files
 from sluice.workloads import pod_template, quantities
 
 _MAX_COLLISIONS: Final = 1000
+_QUANTITIES: Final = frozenset({"sharedMemory", "sizeLimit"})
+_AMOUNTS: Final = frozenset({"requests", "limits"})
+"""Maps of quantities."""
+_SETS_OF_TEXT: Final = frozenset({"values", "namespaces", "accessModes", "matchLabelKeys"})
+_SAY_SOMETHING_EMPTY: Final = frozenset({"topologySpreadConstraints", "labelSelector", "namespaceSelector"})
+"""Members whose absence means something else than their being empty."""
+_OPAQUE: Final = frozenset({"nodeSelector", "matchLabels", "labels", "annotations"})
+"""Maps whose keys are the user's own words."""
 
 
 class OutcomeLabel(enum.StrEnum):
@@ -45,7 +56,7 @@ class Revision:
     pod_template: Mapping[str, Any]
     defaults: Mapping[str, str]
     files: Mapping[str, str]
-    """Digest by file name."""
+    """Digest by file name, our own scripts included. Empty: made by a version that knew no files."""
     outcome: OutcomeLabel | None = None
     object_name: str = ""
 
@@ -54,60 +65,76 @@ class Revision:
         """The template as a model."""
         return template_api.Template.model_validate(self.template)
 
+    @functools.cached_property
+    def normal(self) -> dict[str, Any]:
+        """The template in its normal form."""
+        return normalise(self.template)
+
 
 def normalise(template: Mapping[str, Any]) -> dict[str, Any]:
-    """A form in which equal templates are equal data: canonical quantities, sorted environment, no empty members."""
-    resources = template.get("resources", {})
-    normal = {
-        **template,
-        "engine": {**template["engine"], "env": sorted(template["engine"].get("env", []), key=lambda entry: entry["name"])},
-        "resources": {
-            **resources,
-            **{
-                side: {name: str(quantities.parse(str(amount)).normalize()) for name, amount in resources[side].items()}
-                for side in ("requests", "limits")
-                if resources.get(side)
-            },
-            **(
-                {"sharedMemory": str(quantities.parse(resources["sharedMemory"]).normalize())}
-                if resources.get("sharedMemory")
-                else {}
-            ),
-        },
-    }
-    pruned = _prune(normal)
-    return pruned if isinstance(pruned, dict) else {}
+    """A form in which equal templates are equal data: canonical quantities, sorted sets, no empty members."""
+    normal = _normal(template)
+    return normal if isinstance(normal, dict) else {}
 
 
-def _prune(value: Any) -> Any:
-    """Drops members that say nothing: `vllm: {}` and no `vllm` are the same wish."""
+def _normal(value: Any, path: tuple[str, ...] = ()) -> Any:
+    field = path[-1] if path else ""
+    if field in _OPAQUE:
+        return value
     if isinstance(value, Mapping):
-        pruned = {key: _prune(member) for key, member in value.items()}
-        return {key: member for key, member in pruned.items() if member not in (None, {}, [])}
+        members = {key: _normal(member, (*path, key)) for key, member in value.items()}
+        return {key: member for key, member in members.items() if not _says_nothing(key, member)}
     if isinstance(value, list | tuple):
-        return [_prune(member) for member in value]
+        normal = [_normal(member, path) for member in value]
+        return sorted(normal, key=_order) if _is_set(field, value) else normal
+    if value is not None and (field in _QUANTITIES or (len(path) > 1 and path[-2] in _AMOUNTS)):
+        return str(quantities.parse(str(value)).normalize())
     return value
 
 
-def find_same(revisions: Iterable[Revision], template: Mapping[str, Any]) -> Revision | None:
-    """The newest revision with this template, if there is one."""
+def _says_nothing(field: str, value: Any) -> bool:
+    """`vllm: {}` and no `vllm` are the same wish."""
+    return value is None or (value in ({}, []) and field not in _SAY_SOMETHING_EMPTY)
+
+
+def _is_set(field: str, value: Iterable[Any]) -> bool:
+    """Objects in a list have keys that tell them apart; texts have an order, as arguments do, unless it means nothing."""
+    return field in _SETS_OF_TEXT or all(isinstance(member, Mapping) for member in value)
+
+
+def _order(member: Any) -> str:
+    return json.dumps(member, sort_keys=True)
+
+
+def find_same(revisions: Iterable[Revision], template: Mapping[str, Any], files: Mapping[str, str]) -> Revision | None:
+    """The newest revision with this template and these files, given as digests by name; None when there is none."""
+    wanted = files_.of_user(files)
+    return newest((known for known in revisions if files_.of_user(known.files) == wanted), template)
+
+
+def newest(revisions: Iterable[Revision], template: Mapping[str, Any]) -> Revision | None:
+    """The newest revision with this template, whatever its files hold."""
     wanted = normalise(template)
-    same = [revision for revision in revisions if normalise(revision.template) == wanted]
-    return max(same, key=lambda revision: revision.number, default=None)
+    return max((known for known in revisions if known.normal == wanted), key=lambda known: known.number, default=None)
 
 
 def make_revision(
     name: str,
     template: Mapping[str, Any],
     *,
+    files: Mapping[str, str],
     known: Iterable[Revision],
     defaults: pod_template.Defaults,
     timing: pod_template.Timing,
 ) -> Revision:
-    """A new revision of the ModelDeployment `name`, numbered after the known ones, under a hash none of them has."""
+    """A new revision of the ModelDeployment `name`, numbered after the known ones, under a hash none of them has.
+
+    `files` are the digests of all its files, our own scripts included.
+    """
     known = tuple(known)
     taken = {revision.hash for revision in known}
-    normal = normalise(template)
+    of_user = files_.of_user(files)
+    normal = {"template": normalise(template), "files": of_user} if of_user else normalise(template)
     revision_hash = next(
         candidate
         for collision in range(_MAX_COLLISIONS)
@@ -125,7 +152,7 @@ def make_revision(
             timing=timing,
         ),
         defaults=defaults.to_json(),
-        files={},
+        files=dict(files),
         outcome=OutcomeLabel.CANDIDATE,
         object_name=naming.revision_name(name, revision_hash),
     )

@@ -66,9 +66,9 @@ class Gatherer:
             return None
         template = raw["spec"]["template"]
         stored = self.revisions(namespace, name)
-        same = revision.find_same(stored, template)
+        same = revision.find_same(stored, template, {})
         wanted = same or revision.make_revision(
-            name, template, known=stored, defaults=self.defaults, timing=pod_template.Timing.of(model.spec)
+            name, template, files={}, known=stored, defaults=self.defaults, timing=pod_template.Timing.of(model.spec)
         )
         return Observed(
             model=model,
