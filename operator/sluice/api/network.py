@@ -96,10 +96,10 @@ class EgressRule(base.ApiModel):
     """What engines may reach: peers, ports, or ports of peers."""
 
     to: Annotated[
-        tuple[Peer, ...] | None, pydantic.Field(min_length=1, max_length=16, description="The peers. Unset: all.")
+        tuple[Peer, ...] | None, pydantic.Field(min_length=1, max_length=8, description="The peers. Unset: all.")
     ] = None
     ports: Annotated[
-        tuple[Port, ...] | None, pydantic.Field(min_length=1, max_length=16, description="Their ports. Unset: all.")
+        tuple[Port, ...] | None, pydantic.Field(min_length=1, max_length=8, description="Their ports. Unset: all.")
     ] = None
 
     model_config = pydantic.ConfigDict(
@@ -119,7 +119,7 @@ class NetworkPolicy(base.ApiModel):
     ingress: Annotated[
         tuple[Peer, ...] | None,
         pydantic.Field(
-            max_length=32,
+            max_length=16,
             description=(
                 "Who else may reach the engines' port, such as Prometheus or clients that use no gateway. Always in: the "
                 "proxies of allowed Gateways in gatewayRefs, eval pods, the operator and its metrics server."
@@ -129,7 +129,7 @@ class NetworkPolicy(base.ApiModel):
     egress: Annotated[
         tuple[EgressRule, ...] | None,
         pydantic.Field(
-            max_length=32,
+            max_length=8,
             description=(
                 "What else the engines may reach, such as a collector of traces or a bucket inside the cluster. Always out: "
                 "DNS, and TCP 443 for hf://, s3:// and gs:// sources."
