@@ -49,6 +49,7 @@ WATCHED: Final = (
     Watched(resources.SECRETS, naming.LABEL_SECRET_TYPE),
     Watched(resources.DEPLOYMENTS, _OURS),
     Watched(resources.CONTROLLER_REVISIONS, _OURS),
+    Watched(resources.HORIZONTAL_POD_AUTOSCALERS, _OURS),
     Watched(resources.JOBS, _OURS),
     Watched(resources.SERVICES, _OURS),
     Watched(resources.CONFIG_MAPS, _OURS),

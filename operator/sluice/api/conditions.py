@@ -38,6 +38,8 @@ class ConditionType(enum.StrEnum):
     """The revision in rollout passes what was measured so far. Present only during a rollout."""
     TRAFFIC_SPLIT = "TrafficSplit"
     """Weights reach users through a Gateway. False with reason NoTrafficSplit where there is none."""
+    AUTOSCALING_READY = "AutoscalingReady"
+    """The HorizontalPodAutoscalers do their work. Present only with spec.autoscaling."""
     MODEL_LOADED = "ModelLoaded"
     """The pods of the revision that is wanted have their model loaded."""
 

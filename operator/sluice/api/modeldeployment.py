@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
-from sluice.api import base
+from sluice.api import autoscaling as autoscaling_  # a field is named autoscaling
+from sluice.api import base, network
 from sluice.api import conditions as cond  # a field is named conditions
 from sluice.api import template as template_  # a field is named template
 
@@ -138,7 +139,17 @@ class ModelDeploymentSpec(base.ApiModel):
     """What is served, where its traffic comes from and how it changes."""
 
     template: Annotated[template_.Template, pydantic.Field(description="Everything that makes a revision.")]
-    replicas: Annotated[int, pydantic.Field(ge=0, le=1000, description="Pods of the stable revision.")] = 1
+    replicas: Annotated[
+        int | None,
+        pydantic.Field(
+            ge=0,
+            le=1000,
+            description="Pods of the stable revision. Unset: one at first, then as many as there are. Excludes autoscaling.",
+        ),
+    ] = None
+    autoscaling: Annotated[
+        autoscaling_.Autoscaling | None, pydantic.Field(description="Pods follow the load. Excludes replicas.")
+    ] = None
     startup_timeout: Annotated[
         base.Duration,
         pydantic.Field(
@@ -153,6 +164,13 @@ class ModelDeploymentSpec(base.ApiModel):
             json_schema_extra=base.duration_between("drainTimeout", "1s", "24h"),
         ),
     ] = "300s"
+    disruption: Annotated[
+        network.Disruption | None, pydantic.Field(description="How many pods may be taken away at a time.")
+    ] = None
+    network_policy: Annotated[
+        network.NetworkPolicy | None,
+        pydantic.Field(description="Who may reach the engines, and what they may reach, beyond what Sluice needs."),
+    ] = None
     gateway_refs: Annotated[
         tuple[GatewayRef, ...],
         pydantic.Field(
@@ -160,6 +178,18 @@ class ModelDeploymentSpec(base.ApiModel):
         ),
     ] = ()
     rollout: Annotated[Rollout, pydantic.Field(description="How a new revision is judged and promoted.")] = Rollout()
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            base.cel(
+                "!has(self.replicas) || !has(self.autoscaling)",
+                # `kubectl scale` shows this too.
+                "replicas excludes autoscaling: while spec.autoscaling is set, the load decides between its minReplicas and "
+                "maxReplicas. Change those, or remove spec.autoscaling to scale by hand; remove spec.replicas to autoscale",
+                field_path=".replicas",
+            )
+        )
+    )
 
 
 class Phase(enum.StrEnum):

@@ -23,6 +23,8 @@ LABEL_SECRET_TYPE: Final = "sluice.dev/secret-type"
 SECRET_TYPE_API_KEYS: Final = "api-keys"
 
 FIELD_MANAGER: Final = "sluice"
+SIZE_MANAGER: Final = "sluice-size"
+"""Field manager that holds a Deployment's `spec.replicas` between Sluice and whoever owns it next."""
 HASH_LENGTH: Final = 8
 NAME_MAX: Final = 50
 

@@ -113,10 +113,18 @@ class Client:
         status: Object = answer.get("status") or {}
         return status
 
-    async def apply(self, resource: Resource, obj: Object, *, policy: retry.Policy | None = None) -> Object:
+    async def apply(
+        self,
+        resource: Resource,
+        obj: Object,
+        *,
+        manager: str = naming.FIELD_MANAGER,
+        policy: retry.Policy | None = None,
+    ) -> Object:
         """Server-side apply with force: makes the object, or takes over the fields that `obj` names.
 
-        With `metadata.resourceVersion` it is refused (Conflict) when the object has changed since.
+        What `manager` applied before and `obj` no longer names is removed, unless others have it too. With
+        `metadata.resourceVersion` it is refused (Conflict) when the object has changed since.
         """
         namespace, name = _address(obj)
         self._check(resource, resources.Verb.PATCH, namespace, name)
@@ -126,7 +134,7 @@ class Client:
             resource,
             namespace,
             name,
-            query=_FORCED,
+            query={**_FORCED, "fieldManager": manager},
             body=_typed(resource, obj),
             content=transport.APPLY_PATCH,
         )

@@ -30,8 +30,10 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _SETS: Final = frozenset({"finalizers"})
 _PORTS: Final = ("containerPort", "port")
-_QUANTITY_PARENTS: Final = frozenset({"limits", "requests", "capacity"})
-_QUANTITY_FIELDS: Final = frozenset({"sizeLimit", "storage"})
+_QUANTITY_PARENTS: Final = frozenset({"limits", "requests", "capacity", "target"})
+_QUANTITY_FIELDS: Final = frozenset({"sizeLimit", "storage", "tolerance"})
+_MAY_BE_DROPPED: Final = frozenset({"tolerance"})
+"""Fields that an older API server drops without a word, which is no difference once they were sent."""
 _SUFFIXES: Final = {
     "": decimal.Decimal(1),
     **{
@@ -87,6 +89,8 @@ def _compare(desired: Any, live: Any, path: tuple[str, ...]) -> str | None:
 
 def _compare_fields(desired: Mapping[str, Any], live: Mapping[str, Any], path: tuple[str, ...]) -> str | None:
     for field, value in desired.items():
+        if field in _MAY_BE_DROPPED and field not in live:
+            continue  # the stamp says whether it was sent
         found = _compare(value, live.get(field), (*path, field))
         if found:
             return found

@@ -120,6 +120,9 @@ EVAL_GATES: Final = _custom("evalgates", "EvalGate")
 
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment", _OWN_EVERYWHERE)
 CONTROLLER_REVISIONS: Final = Resource("apps", "v1", "controllerrevisions", "ControllerRevision", _OWN_EVERYWHERE)
+HORIZONTAL_POD_AUTOSCALERS: Final = Resource(
+    "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", _OWN_EVERYWHERE
+)
 JOBS: Final = Resource("batch", "v1", "jobs", "Job", _OWN_EVERYWHERE)
 SERVICES: Final = Resource("", "v1", "services", "Service", _OWN_EVERYWHERE)
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap", _OWN_EVERYWHERE)
@@ -172,6 +175,7 @@ ALL: Final = (
     EVAL_GATES,
     DEPLOYMENTS,
     CONTROLLER_REVISIONS,
+    HORIZONTAL_POD_AUTOSCALERS,
     JOBS,
     SERVICES,
     CONFIG_MAPS,

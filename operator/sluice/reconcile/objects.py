@@ -46,9 +46,23 @@ class Applier:
         if live is not None and resource is resources.CONTROLLER_REVISIONS:
             # Outcome labels are the durable facts: a former leader that comes late must not undo its successor's.
             desired = {**desired, "metadata": {**desired["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
+        if live is not None and resource is resources.DEPLOYMENTS and "replicas" not in desired["spec"]:
+            await self._let_go_of_size(live)
         applied = await self.client.apply(resource, desired)
         self.cache.put(resource, applied)  # the watch may be late, and the next decision must not be
         return applied
+
+    async def _let_go_of_size(self, live: Mapping[str, Any]) -> None:
+        """Keeps a Deployment's size while our own claim on it ends: a field that nobody claims goes back to its default, 1.
+
+        A size that has changed since it was read is a Conflict, or a HorizontalPodAutoscaler's step would be undone.
+        """
+        metadata = live["metadata"]
+        held = {
+            "metadata": {key: metadata[key] for key in ("name", "namespace", "resourceVersion")},
+            "spec": {"replicas": live["spec"]["replicas"]},
+        }
+        await self.client.apply(resources.DEPLOYMENTS, held, manager=naming.SIZE_MANAGER)
 
     async def _check_name(self, resource: resources.Resource, namespace: str, name: str) -> None:
         """The cache shows labelled objects only: before one is made, whether its name is taken by somebody else's."""

@@ -18,10 +18,10 @@ def build_deployment(
     name: str,
     revision_hash: str,
     template: Mapping[str, Any],
-    replicas: int,
+    replicas: int | None,
     owner: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The Deployment `<name>-<hash>`; `template` is the revision's stored pod template."""
+    """The Deployment `<name>-<hash>`; `template` is the revision's stored pod template. No `replicas`: somebody else's."""
     labels = pod_template.revision_labels(name, revision_hash)
     return {
         "apiVersion": "apps/v1",
@@ -33,7 +33,7 @@ def build_deployment(
             "ownerReferences": [dict(owner)],
         },
         "spec": {
-            "replicas": replicas,
+            **({"replicas": replicas} if replicas is not None else {}),
             "revisionHistoryLimit": 0,
             "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
             "selector": {"matchLabels": labels},

@@ -36,6 +36,8 @@ class Api:
         self.gate.set()
         self.arrived = asyncio.Event()
         """Set when a status write begins."""
+        self.let_go: list[str] = []
+        """Deployments whose size was kept by another field manager."""
         self._versions = itertools.count(1000)
 
     def put(self, obj: Object) -> Object:
@@ -52,13 +54,19 @@ class Api:
             raise errors.NotFound("get", "not there")
         return found
 
-    async def apply(self, resource: resources.Resource, obj: Object) -> Object:
+    async def apply(self, resource: resources.Resource, obj: Object, *, manager: str = naming.FIELD_MANAGER) -> Object:
         if self.refuse is not None:
             raise self.refuse
         live = self.cache.get(resource, obj["metadata"]["namespace"], obj["metadata"]["name"]) or {}
         expected = obj["metadata"].get("resourceVersion")
         if expected is not None and expected != live["metadata"]["resourceVersion"]:
             raise errors.Conflict("apply", "it has changed")
+        if manager != naming.FIELD_MANAGER:
+            self.let_go.append(live["metadata"]["name"])
+            return self.put({**live, "spec": {**live["spec"], **obj["spec"]}})
+        if resource is resources.DEPLOYMENTS and "replicas" not in obj["spec"]:
+            kept = live["spec"]["replicas"] if obj["metadata"]["name"] in self.let_go else 1
+            obj = {**obj, "spec": {**obj["spec"], "replicas": kept}}
         return self.put({**({"status": live["status"]} if "status" in live else {}), **obj})
 
     async def apply_status(

@@ -166,7 +166,7 @@ def test_what_is_ready_serves(view: status.View) -> None:
         assert view.stable is not None
         assert view.wanted is not None
         assert view.wanted.hash == view.stable.hash
-        assert view.ready_replicas >= view.model.spec.replicas
+        assert view.ready_replicas >= (view.model.spec.replicas or 0)
         assert view.rollout is None
         assert not view.problems
 

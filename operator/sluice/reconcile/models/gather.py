@@ -85,6 +85,14 @@ class Gatherer:
         parsed = (revision.parse_controller_revision(obj) for obj in found)
         return tuple(sorted(parsed, key=lambda known: known.number))
 
+    def hpas(self, observed: Observed) -> dict[str, Mapping[str, Any]]:
+        """The HorizontalPodAutoscalers by their revision's hash."""
+        metadata = observed.model.metadata
+        found = self.cache.list(
+            resources.HORIZONTAL_POD_AUTOSCALERS, metadata.namespace, labels=objects.model_labels(metadata.name)
+        )
+        return {obj["metadata"]["labels"][naming.LABEL_REVISION]: obj for obj in found}
+
     def split(self, model: modeldeployment.ModelDeployment) -> rollout.Split:
         """Whether weights reach users."""
         references = lookup_.gateway_refs(model)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from sluice.api import modeldeployment, naming
+from sluice.reconcile.models import autoscaling
 from sluice.rollout import model as rollout
-from sluice.workloads import deployment, owners, revision, service
+from sluice.workloads import deployment, hpa, owners, revision, service
 
 Object = dict[str, Any]
 
@@ -18,9 +19,12 @@ def owner_of(model: modeldeployment.ModelDeployment) -> dict[str, Any]:
 
 
 def build_revision_objects(
-    model: modeldeployment.ModelDeployment, revisions: Iterable[revision.Revision], decision: rollout.Decision
+    model: modeldeployment.ModelDeployment,
+    revisions: Iterable[revision.Revision],
+    decision: rollout.Decision,
+    scaling: autoscaling.Scaling,
 ) -> list[Object]:
-    """Deployment and Service of each revision that keeps its pods, and the Service of the stable one."""
+    """Deployment, Service and HPA of each revision that keeps its pods, and the Service of the stable one."""
     namespace, name, owner = model.metadata.namespace, model.metadata.name, owner_of(model)
     objects: list[Object] = []
     for known in revisions:
@@ -33,10 +37,21 @@ def build_revision_objects(
                 name=name,
                 revision_hash=known.hash,
                 template=known.pod_template,
-                replicas=model.spec.replicas,
+                replicas=scaling.size(known.hash),
                 owner=owner,
             )
         )
+        if model.spec.autoscaling is not None:
+            objects.append(
+                hpa.build_hpa(
+                    model.spec.autoscaling,
+                    namespace=namespace,
+                    name=name,
+                    revision_hash=known.hash,
+                    floor=scaling.floor.min_replicas,
+                    owner=owner,
+                )
+            )
     if decision.stable is not None:
         objects.append(service.build_stable_service(namespace=namespace, name=name, stable_hash=decision.stable, owner=owner))
     return objects

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Final
 
 from sluice.api import base, durations, modeldeployment, naming
@@ -17,7 +18,7 @@ from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
-from sluice.reconcile.models import evals, gather, status, store, view
+from sluice.reconcile.models import autoscaling, evals, gather, status, store, view
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
@@ -51,6 +52,8 @@ class ModelReconciler:
     recorder: kube_events.Recorder
     clock: clock_.Clock
     numbers: metrics.Metrics
+    metrics_api: Callable[[], autoscaling.Trouble | None] = lambda: None
+    """What keeps HPAs from reading custom metrics at all, if anything does."""
     crash_after_decrease: pathlib.Path | None = None
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
@@ -81,9 +84,15 @@ class ModelReconciler:
         self._announce(observed, decided)
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
-        proxies = self._proxies_retry(observed, decided)
-        waits = [seconds for seconds in (decision.wake_after, retry, again, decided.again, proxies) if seconds is not None]
-        return min(waits, default=None)
+        waits = (
+            decision.wake_after,
+            retry,
+            again,
+            decided.again,
+            self._proxies_retry(observed, decided),
+            decided.scaling.seconds_to_change(self.clock.now()),
+        )
+        return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def protect(self, key: naming.ObjectKey) -> None:
         """Takes traffic away where evidence says so, and gives none: for a leader that may not write, or not yet."""
@@ -137,7 +146,12 @@ class ModelReconciler:
             except rollout_plan.PlanError as error:
                 problems, again = (*problems, status.Problem(status.Reason.INVALID_ROLLOUT, str(error))), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
-        return view.Decided(inputs, decide.decide(inputs, self.clock.now()), problems, again)
+        now = self.clock.now()
+        decision = decide.decide(inputs, now)
+        scaling = autoscaling.decide(observed.model.spec, inputs.revisions, decision.stable, now)
+        mistakes = (status.Problem(status.Reason.INVALID_SCHEDULE, words) for words in scaling.mistakes)
+        judged = autoscaling.judge(scaling, self.gatherer.hpas(observed), self.metrics_api())
+        return view.Decided(inputs, decision, (*problems, *mistakes), scaling, judged, again)
 
     def _inputs(self, observed: gather.Observed, plan: rollout_plan.Plan | None, *, protect_only: bool) -> rollout.Input:
         model = observed.model
@@ -263,13 +277,25 @@ class ModelReconciler:
             if decision.store_plan or store.read_plan(stored) is None:
                 data = store.plan_data(plan)
                 await self.applier.apply(model_objects.build_evidence_config_map(model, decision.state.revision, data))
-        await self.applier.apply_all(model_objects.build_revision_objects(model, observed.revisions, decision))
+        # Before the Deployments: an HPA that is no longer wanted must not undo the size that the spec asks for.
+        await self._prune_hpas(observed, decision)
+        await self.applier.apply_all(model_objects.build_revision_objects(model, observed.revisions, decision, decided.scaling))
         candidate = observed.find(decision.state.revision) if decision.state is not None else None
         retry = None
         if plan is not None and candidate is not None:
             retry = await self.evals.run(self.applier, observed, plan, candidate, decision.evals)
         await self._prune(observed, decision)
         return retry
+
+    async def _prune_hpas(self, observed: gather.Observed, decision: rollout.Decision) -> None:
+        metadata, is_on = observed.model.metadata, observed.model.spec.autoscaling is not None
+        await self.applier.prune(
+            resources.HORIZONTAL_POD_AUTOSCALERS,
+            metadata.namespace,
+            model_objects.model_labels(metadata.name),
+            keep=model_objects.kept_names(metadata.name, decision) if is_on else (),
+            owner_uid=metadata.uid,
+        )
 
     async def _prune(self, observed: gather.Observed, decision: rollout.Decision) -> None:
         metadata = observed.model.metadata

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator
 
 from sluice.api import conditions, modeldeployment
+from sluice.reconcile.models import autoscaling
 from sluice.rollout import model as rollout_model  # a field is named rollout
 from sluice.workloads import revision
 
@@ -51,6 +52,8 @@ class Reason(enum.StrEnum):
     """A Gateway's allowedModels keeps this namespace out."""
     INVALID_ROLLOUT = "InvalidRollout"
     """The rollout's plan cannot be made: a gate or a data set does not exist, or a weight falls."""
+    INVALID_SCHEDULE = "InvalidSchedule"
+    """A schedule of spec.autoscaling has a cron expression that never fits or an unknown time zone."""
     CANNOT_APPLY = "CannotApply"
     """The API server refuses one of our objects, or its name is taken by somebody else's. It is tried again."""
 
@@ -85,6 +88,8 @@ class View:
     """What a revision that is wanted, but not in rollout yet, waits for."""
     notes: tuple[rollout_model.Note, ...] = ()
     problems: tuple[Problem, ...] = ()
+    autoscaling: conditions.Condition | None = None
+    """AutoscalingReady, where there is autoscaling. `Ready` does not depend on it: the size stays as it is meanwhile."""
 
 
 def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStatus:
@@ -118,6 +123,8 @@ def _conditions(view: View) -> Iterator[conditions.Condition]:
     yield _model_loaded(view)
     if view.rollout is not None:
         yield _canary_healthy(view.rollout)
+    if view.autoscaling is not None:
+        yield view.autoscaling
     for note in view.notes:
         if note.type is not rollout_model.NoteType.NO_TRAFFIC_SPLIT:  # said by TrafficSplit
             yield conditions.make(note.type.value, True, note.type.value, note.message)
@@ -133,8 +140,9 @@ def _ready(view: View) -> conditions.Condition:
         reason = view.waiting.reason if view.waiting is not None else Reason.ROLLING_OUT
         message = view.waiting.message if view.waiting is not None else "A revision is about to be rolled out"
         return conditions.make(Type.READY, False, reason, message)
-    desired = view.model.spec.replicas
-    message = f"Revision {view.stable.hash} serves with {view.ready_replicas} of {desired} pods"
+    desired = autoscaling.fewest_ready(view.model.spec, view.replicas)
+    size = desired if view.model.spec.replicas is not None else max(desired, view.replicas)
+    message = f"Revision {view.stable.hash} serves with {view.ready_replicas} of {size} pods"
     if view.ready_replicas < desired:
         return conditions.make(Type.READY, False, Reason.PODS_NOT_READY, message)
     return conditions.make(Type.READY, True, Reason.SERVING, message)
@@ -171,8 +179,9 @@ def _rejection(view: View, wanted: revision.Revision) -> str:
 
 
 def _resolved(view: View) -> conditions.Condition:
-    if view.problems:
-        first = view.problems[0]
+    problems = [problem for problem in view.problems if problem.reason is not Reason.INVALID_SCHEDULE]
+    if problems:
+        first = problems[0]
         return conditions.make(Type.RESOLVED_REFS, False, first.reason, first.message)
     return conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All references resolve")
 

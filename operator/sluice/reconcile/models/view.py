@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.reconcile.models import gather, status, store
+from sluice.api import conditions
+from sluice.reconcile.models import autoscaling, gather, status, store
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import pod_template
@@ -20,6 +21,9 @@ class Decided:
     inputs: rollout.Input
     decision: rollout.Decision
     problems: tuple[status.Problem, ...]
+    scaling: autoscaling.Scaling
+    autoscaling: conditions.Condition | None = None
+    """AutoscalingReady, where there is autoscaling."""
     again: float | None = None
     """Seconds after which the problems may be gone although nothing that is watched changes."""
 
@@ -71,4 +75,5 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         waiting=decision.waiting,
         notes=decision.notes,
         problems=decided.problems,
+        autoscaling=decided.autoscaling,
     )
