@@ -2,7 +2,8 @@
 
 vLLM answers 200 as soon as a streaming request is accepted, so that what goes wrong before the first token comes too late for
 a router: it can neither try another pod nor time out. With this, headers mean that the first token is there, and a stream that
-begins with an error is answered by that error's status and JSON body.
+begins with an error is answered by that error's status and JSON body. Comments before the first event, which
+--sse-keep-alive-interval sends, wait with the headers.
 
 Runs inside the engine's API process, mounted from the revision's files. Standard library only, Python 3.9 or newer. Answers
 that are no event streams pass untouched, and so does everything after a stream's first event.
@@ -21,8 +22,8 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 EVENT_STREAM = b"text/event-stream"
 ERROR_EVENT = b'data: {"error"'
 END_OF_EVENT = b"\n\n"
-LONGEST_EVENT = 1 << 16
-"""Bytes to wait for the end of an error event; what is longer goes out as it came."""
+LONGEST = 1 << 16
+"""Bytes to wait for the end of comments and of an error event; what is longer goes out as it came."""
 
 
 class HoldHeaders:
@@ -84,22 +85,33 @@ def _is_stream(start: Message) -> bool:
     return start["status"] == 200 and any(value.lower().startswith(EVENT_STREAM) for value in types)
 
 
+def _without_comments(body: bytes) -> bytes:
+    """Return what follows the comments that a stream begins with; nothing while the last of them has not ended."""
+    while body.startswith(b":"):
+        body = body.partition(END_OF_EVENT)[2]
+    return body
+
+
 def _is_undecided(body: bytes) -> bool:
-    if len(body) < len(ERROR_EVENT):
-        return ERROR_EVENT.startswith(body)  # nothing at all too
-    return body.startswith(ERROR_EVENT) and END_OF_EVENT not in body and len(body) < LONGEST_EVENT
+    if len(body) >= LONGEST:
+        return False
+    event = _without_comments(body)
+    if len(event) < len(ERROR_EVENT):
+        return ERROR_EVENT.startswith(event)  # nothing at all too
+    return event.startswith(ERROR_EVENT) and END_OF_EVENT not in event
 
 
 def read_error(body: bytes) -> tuple[int, bytes] | None:
     """Return status and JSON body of the error that a stream begins with; None when it begins with something else."""
-    if not body.startswith(ERROR_EVENT):
+    event = _without_comments(body)
+    if not event.startswith(ERROR_EVENT):
         return None
-    event = body[len(b"data: ") :].partition(END_OF_EVENT)[0]
+    error = event[len(b"data: ") :].partition(END_OF_EVENT)[0]
     try:
-        status = int(json.loads(event)["error"].get("code") or 500)
+        status = int(json.loads(error)["error"].get("code") or 500)
     except (ValueError, TypeError, AttributeError):
         return None
-    return (status, event) if 400 <= status < 600 else None
+    return (status, error) if 400 <= status < 600 else None
 
 
 def _json_headers(headers: Any, length: int) -> list[tuple[bytes, bytes]]:

@@ -98,7 +98,8 @@ async def test_first_error_becomes_the_status() -> None:
         ([start(), body(b'data: {"error"x\n\n'), body(b"", more=False)], "no JSON"),
         ([start(), body(b'data: {"error":{"code":200}}\n\n'), body(b"", more=False)], "a status that is no error's"),
         ([start(), body(b'data: {"error":"why"}\n\n'), body(b"", more=False)], "an error of another shape"),
-        ([start(), body(b": ping\n\n"), body(ERROR, more=False)], "a comment first"),
+        ([start(), body(b": ping\n\n"), body(TOKEN, more=False)], "a comment first"),
+        ([start(), body(b": ping"), body(b"", more=False)], "a comment that does not end"),
         ([start(), body(b"", more=False)], "an empty stream"),
         ([start(), {"type": "http.response.trailers", "headers": []}], "trailers"),
     ],
@@ -130,9 +131,18 @@ def test_no_byte_of_a_stream_is_lost(pieces: list[bytes]) -> None:
     assert content(sent) == b"".join(pieces)
 
 
+async def test_comments_wait_with_the_headers() -> None:
+    """They keep a connection alive, and are no first token: an error after them still becomes the status."""
+    sent = await run(
+        [start(), body(b": keep-alive\n\n"), body(b": keep"), body(b"-alive\n\n"), body(ERROR), body(DONE, more=False)]
+    )
+    assert sent[0]["status"] == 500
+    assert content(sent) == ERROR.removeprefix(b"data: ").strip()
+
+
 async def test_endless_error_is_not_held_for_ever() -> None:
     """What does not end goes out as it came."""
-    endless = hold_headers.ERROR_EVENT + b"x" * hold_headers.LONGEST_EVENT
+    endless = hold_headers.ERROR_EVENT + b"x" * hold_headers.LONGEST
     sent = await run([start(), body(endless), body(b"", more=False)])
     assert sent[0] == start()
     assert content(sent) == endless
