@@ -95,9 +95,9 @@ class Port(base.ApiModel):
 class EgressRule(base.ApiModel):
     """What engines may reach: peers, ports, or ports of peers."""
 
-    to: Annotated[
-        tuple[Peer, ...] | None, pydantic.Field(min_length=1, max_length=8, description="The peers. Unset: all.")
-    ] = None
+    to: Annotated[tuple[Peer, ...] | None, pydantic.Field(min_length=1, max_length=8, description="The peers. Unset: all.")] = (
+        None
+    )
     ports: Annotated[
         tuple[Port, ...] | None, pydantic.Field(min_length=1, max_length=8, description="Their ports. Unset: all.")
     ] = None

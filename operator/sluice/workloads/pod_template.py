@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sluice.api import durations, modeldeployment, naming, pod_fields
+from sluice.api import durations, model_source, modeldeployment, naming, pod_fields
 from sluice.api import template as template_api  # parameters are named template
-from sluice.workloads import probes, scheduling, security, sources, vllm_args
+from sluice.workloads import prefetch, probes, scheduling, security, sources, vllm_args
 from sluice.workloads import volumes as volumes_  # a member is named volumes
 
 PORT: Final = 8000
@@ -74,7 +74,10 @@ def render_pod_template(
     labels = revision_labels(name, revision_hash)
     resources = template.resources or template_api.Resources()
     parts = volumes_.combine(
-        (volumes_.own(resources.shared_memory or defaults.shared_memory), _model_parts(template)),
+        (
+            volumes_.own(resources.shared_memory or defaults.shared_memory),
+            _model_parts(name, template, revision_hash, defaults),
+        ),
         volumes=[volume.to_wire() for volume in template.volumes or ()],
         mounts=[mount.to_wire() for mount in template.volume_mounts or ()],
     )
@@ -147,9 +150,38 @@ def _identity(template: template_api.Template) -> dict[str, Any]:
     }
 
 
-def _model_parts(template: template_api.Template) -> volumes_.PodParts:
-    items = (sources.model_item(template.model.source, template.model.revision),)
-    return volumes_.PodParts(volumes=tuple(sources.volumes(items)), engine_mounts=tuple(sources.mounts(items)))
+def _model_parts(name: str, template: template_api.Template, revision_hash: str, defaults: Defaults) -> volumes_.PodParts:
+    """What brings model and adapters to the engine: mounts of what is there, and the download of what is not."""
+    model = template.model
+    items = (
+        sources.model_item(model.source, model.revision),
+        *(sources.adapter_item(adapter.name, adapter.source, adapter.revision) for adapter in model.adapters or ()),
+    )
+    secret = model.credentials_secret_ref
+    request = prefetch.Request(
+        items=items,
+        image=defaults.operator_image,
+        resolved_config_map=naming.resolved_name(name, revision_hash),
+        cache=_cache(model.cache),
+        credentials=prefetch.Secret(secret.name, secret.key) if secret is not None else None,
+        env=[variable.to_wire() for variable in template.engine.env or ()],
+        mounts=[mount.to_wire() for mount in template.volume_mounts or ()],
+    )
+    return volumes_.PodParts(
+        volumes=(*sources.volumes(items), *prefetch.volumes(request)),
+        engine_mounts=(*sources.mounts(items), *prefetch.engine_mounts(request)),
+        init_containers=tuple(prefetch.containers(request)),
+        engine_env=prefetch.engine_environment(request),
+    )
+
+
+def _cache(given: model_source.Cache | None) -> prefetch.Cache:
+    if given is None:
+        return prefetch.Cache()
+    claim, folder = given.persistent_volume_claim, given.empty_dir
+    return prefetch.Cache(
+        claim=claim.claim_name if claim is not None else None, size_limit=folder.size_limit if folder is not None else None
+    )
 
 
 def _engine(
