@@ -9,7 +9,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -20,8 +20,10 @@ from sluice import watches
 from sluice.engine import clock as clock_
 from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
-from sluice.kube import connection, election, errors, lease
+from sluice.kube import connection, election, errors, lease, resources
 from sluice.kube import events as kube_events
+from sluice.metricsapi import numbers as metrics_numbers
+from sluice.metricsapi import server as metrics_server
 from sluice.observability import http, logs, metrics, watchdog
 from sluice.pki import authority, identity
 from sluice.reconcile import controller, evidence, measure, objects, policies, programmer, traffic, trust
@@ -44,11 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sluice", description="Runs self-hosted LLMs on Kubernetes.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("operator", help="run one replica of the operator; settings come from SLUICE_… variables")
+    commands.add_parser("metrics", help="serve the metrics of models to autoscalers; settings come from SLUICE_… variables")
     commands.add_parser("eval", help="run one eval; what an eval's Job does", add_help=False)
     arguments, rest = parser.parse_known_args(argv)
     if arguments.command == "eval":
         return sluice.evalrunner.command.main(rest)
     try:
+        if arguments.command == "metrics":
+            metrics_settings = settings_.metrics_from_environment(os.environ)
+            logs.configure(metrics_settings.log_level)
+            return asyncio.run(run_metrics(metrics_settings))
         settings = settings_.from_environment(os.environ)
         logs.configure(settings.log_level)
         return asyncio.run(run_operator(settings))
@@ -59,15 +66,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def run_operator(settings: settings_.Settings) -> int:
     """One replica, until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = _stopping()
     kubeconfig = pathlib.Path(settings.kubeconfig) if settings.kubeconfig else None
     async with await kube_client.Client.connect(kubeconfig, operator_namespace=settings.namespace) as client:
         replica = Replica(settings, client)
         await replica.run(stopping)
     return 0
+
+
+async def run_metrics(settings: settings_.MetricsSettings) -> int:
+    """One replica of `sluice metrics`, until SIGTERM or SIGINT."""
+    stopping = _stopping()
+    kubeconfig = pathlib.Path(settings.kubeconfig) if settings.kubeconfig else None
+    async with await kube_client.Client.connect(kubeconfig, operator_namespace=settings.namespace) as client:
+        cache = kube_cache.Cache()
+        pods = [item for item in watches.WATCHED if item.resource is resources.PODS]
+        following = watches.Watches(client, cache, watched=pods, namespaces=settings.watch_namespaces)
+        options = metrics_server.Options(
+            namespace=settings.namespace,
+            host=settings.listen_address,
+            port=settings.api_port,
+            certificate=settings.certificate_directory,
+            interval=settings.scrape_seconds,
+        )
+        numbers, dog = metrics_numbers.Numbers(), watchdog.Watchdog()
+        server = metrics_server.MetricsServer(client, cache, options, clock=clock_.SystemClock(), numbers=numbers)
+        numbers.before_rendering = server.refresh_numbers
+        web = http.Server(settings.listen_address, settings.http_port, numbers=numbers, missing=lambda: server.missing, dog=dog)
+        await web.start()
+        try:
+            await _until(stopping, _together(dog.run(), following.run(), server.run()))
+        finally:
+            await web.stop()
+    return 0
+
+
+async def _together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Runs all until one fails or this is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(part)
+
+
+def _stopping() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
 
 
 class Replica:
@@ -116,7 +163,7 @@ class Replica:
             stack.push_async_callback(self._close_session)
             watching = asyncio.create_task(self.watches.run(), name="watches")
             stack.push_async_callback(self._cancel, watching)
-            if not await self._until(stopping, self._prepare()):
+            if not await _until(stopping, self._prepare()):
                 return
             ads, control = self._build()
             await ads.start(f"{self.settings.listen_address}:{self.settings.xds_port}")
@@ -127,7 +174,7 @@ class Replica:
             follow = asyncio.create_task(self._follow(control), name="roles")
             _log.info("started", identity=self.settings.pod_name, namespace=self.settings.namespace)
             # If one of these ever ends, the process does: a replica that only seems to work is worse than none.
-            await self._until(stopping, self._any_ends(elector, follow, watching))
+            await _until(stopping, self._any_ends(elector, follow, watching))
             # Work ends before the Lease is given away, so that there is never a second writer.
             await self._cancel(follow)
             await control.step_down()
@@ -252,20 +299,6 @@ class Replica:
                 _log.error("certificates not looked after", cause=str(error))
 
     @staticmethod
-    async def _until(stopping: asyncio.Event, work: Awaitable[Any]) -> bool:
-        """Waits for the work or the signal to stop, whichever comes first. Returns whether the work ended."""
-        task = asyncio.ensure_future(work)
-        stop = asyncio.create_task(stopping.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            return False
-        task.result()
-        return True
-
-    @staticmethod
     async def _any_ends(*tasks: asyncio.Task[None]) -> None:
         """Returns when one of them ends, and raises what it raised; they are not cancelled with it."""
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -276,6 +309,20 @@ class Replica:
     async def _cancel(task: asyncio.Task[None]) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _until(stopping: asyncio.Event, work: Awaitable[Any]) -> bool:
+    """Waits for the work or the signal to stop, whichever comes first. Returns whether the work ended."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return False
+    task.result()
+    return True
 
 
 def _tls(leaf: authority.Leaf) -> server.Tls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import pydantic
 
@@ -88,28 +88,66 @@ class Settings(pydantic.BaseModel):
         )
 
 
+class MetricsSettings(pydantic.BaseModel):
+    """Everything `sluice metrics` can be told from outside."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    namespace: str = "sluice-system"
+    """Where its Service is: the operator's namespace."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces whose pods it reads; empty: all."""
+    kubeconfig: str | None = None
+    """Path of a kubeconfig; unset: the pod's ServiceAccount."""
+    listen_address: str = "0.0.0.0"  # noqa: S104 - a pod serves its own address
+    http_port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 8080
+    api_port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 10250
+    """Of the API itself. Some control planes reach pods on 10250 and 443 only."""
+    certificate_directory: pathlib.Path = pathlib.Path("/etc/sluice/metrics-tls")
+    """Where the Secret `sluice-metrics-tls` is mounted."""
+    scrape_seconds: Annotated[float, pydantic.Field(gt=0)] = 15.0
+    """Between two readings of a pod."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+def metrics_from_environment(environment: Mapping[str, str]) -> MetricsSettings:
+    """Settings of `sluice metrics` from `SLUICE_…` variables. Raises ValueError as `from_environment` does."""
+    return _validated(MetricsSettings, _values(environment, MetricsSettings))
+
+
 def from_environment(environment: Mapping[str, str]) -> Settings:
     """Settings from `SLUICE_…` variables; lease times are `SLUICE_LEASE_…`.
 
     Raises:
         ValueError: a variable has a value that can't be used; the message names the variable.
     """
+    values = _values(environment, Settings)
+    lease = {
+        name.removeprefix(PREFIX + "LEASE_").lower(): text
+        for name, text in environment.items()
+        if name.startswith(PREFIX + "LEASE_")
+    }
+    return _validated(Settings, values | ({"lease": lease} if lease else {}))
+
+
+_Read = TypeVar("_Read", bound=pydantic.BaseModel)
+
+
+def _values(environment: Mapping[str, str], model: type[pydantic.BaseModel]) -> dict[str, object]:
+    """The variables that the model has fields for."""
     values: dict[str, object] = {}
-    lease: dict[str, str] = {}
     for variable, text in environment.items():
-        if not variable.startswith(PREFIX):
-            continue
         name = variable.removeprefix(PREFIX).lower()
-        if name.startswith("lease_"):
-            lease[name.removeprefix("lease_")] = text
-        elif name == "watch_namespaces":
-            values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
-        elif name in Settings.model_fields:
-            values[name] = text
-    if lease:
-        values["lease"] = lease
+        if not variable.startswith(PREFIX) or name not in model.model_fields:
+            continue
+        lists = name == "watch_namespaces"
+        values[name] = tuple(part.strip() for part in text.split(",") if part.strip()) if lists else text
+    return values
+
+
+def _validated(model: type[_Read], values: Mapping[str, object]) -> _Read:
     try:
-        return Settings.model_validate(values)
+        return model.model_validate(values)
     except pydantic.ValidationError as error:
         problems = "; ".join(
             f"{PREFIX}{'_'.join(str(part) for part in detail['loc']).upper()}: {detail['msg']}" for detail in error.errors()

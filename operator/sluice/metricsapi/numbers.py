@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -10,6 +12,8 @@ class Numbers:
     """One registry. Tests make their own; a process has one."""
 
     def __init__(self) -> None:
+        self.before_rendering: Callable[[], None] = lambda: None
+        """Brings gauges up to date that would be costly to keep so."""
         self.registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self.registry)
         self.pods = Gauge("sluice_metrics_pods", "Ready vLLM pods that are read.", registry=self.registry)
@@ -31,4 +35,5 @@ class Numbers:
 
     def render(self) -> bytes:
         """The page that Prometheus scrapes."""
+        self.before_rendering()
         return prometheus_client.generate_latest(self.registry)

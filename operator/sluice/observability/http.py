@@ -6,6 +6,7 @@ Alive means that the event loop turns. Ready means that the cache is complete, s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from aiohttp import web
 
@@ -15,10 +16,17 @@ Missing = Callable[[], Sequence[str]]
 """What keeps the replica from being ready, in words; empty when nothing does."""
 
 
+class Numbers(Protocol):
+    """The metrics of the process."""
+
+    def render(self) -> bytes:
+        """The page that Prometheus scrapes, of `metrics.CONTENT_TYPE`."""
+
+
 class Server:
     """Serves until `stop`. `port` is that asked for, after `start` the one bound (0 takes any)."""
 
-    def __init__(self, host: str, port: int, *, numbers: metrics.Metrics, missing: Missing, dog: watchdog.Watchdog) -> None:
+    def __init__(self, host: str, port: int, *, numbers: Numbers, missing: Missing, dog: watchdog.Watchdog) -> None:
         self._host = host
         self.port = port
         self._numbers = numbers
