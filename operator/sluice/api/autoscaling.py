@@ -291,11 +291,6 @@ class Autoscaling(base.ApiModel):
                 "!has(self.schedules) || self.schedules.all(schedule, schedule.minReplicas <= self.maxReplicas)",
                 "minReplicas of a schedule must not be above maxReplicas: lower it, or raise maxReplicas",
                 field_path=".schedules",
-                message_expression=(
-                    "'minReplicas of schedule ' + "
-                    "self.schedules.filter(schedule, schedule.minReplicas > self.maxReplicas)[0].name"
-                    " + ' must not be above maxReplicas: lower it, or raise maxReplicas'"
-                ),
             ),
         )
     )
