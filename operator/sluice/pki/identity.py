@@ -8,6 +8,7 @@ from typing import Final
 from cryptography import x509
 
 OPERATOR_URI: Final = "sluice://operator"
+METRICS_URI: Final = "sluice://metrics"
 _GATEWAY: Final = re.compile(r"sluice://gateway/([a-z0-9]([a-z0-9-]*[a-z0-9])?)/([a-z0-9]([a-z0-9-]*[a-z0-9])?)")
 
 
@@ -23,6 +24,16 @@ def uris(certificate: x509.Certificate) -> tuple[str, ...]:
     except (x509.ExtensionNotFound, ValueError):
         return ()
     return tuple(names.get_values_for_type(x509.UniformResourceIdentifier))
+
+
+def dns_names(certificate_pem: bytes) -> tuple[str, ...]:
+    """DNS names of the subject alternative name; none of what is no certificate."""
+    try:
+        extensions = x509.load_pem_x509_certificate(certificate_pem).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    return tuple(names.get_values_for_type(x509.DNSName))
 
 
 def gateway_of(certificate_pem: bytes) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cryptography import x509
@@ -39,6 +39,11 @@ def build_gateway(leaf: authority_.Leaf, namespace: str, gateway: str) -> dict[s
     """The Secret that a Gateway's proxies mount. Owner references are the caller's."""
     labels = {naming.LABEL_COMPONENT: "gateway", naming.LABEL_GATEWAY: gateway}
     return _secret(f"{gateway}-gateway-tls", namespace, _leaf(leaf), labels)
+
+
+def build_metrics(leaf: authority_.Leaf, name: str, namespace: str) -> dict[str, Any]:
+    """The Secret that `sluice metrics` mounts."""
+    return _secret(name, namespace, _leaf(leaf), {naming.LABEL_COMPONENT: "metrics"})
 
 
 def parse_authority(secret: Mapping[str, Any]) -> authority_.Authority:
@@ -79,10 +84,20 @@ def gateway_secret_is_current(
 ) -> bool:
     """Whether the Secret holds a certificate of this gateway from the CA that signs, not due for renewal, and the bundle."""
     leaf = parse_leaf(secret) if secret is not None else None
+    return leaf is not None and identity.gateway_of(leaf.certificate) == gateway and _is_current(leaf, authority, now)
+
+
+def serving_secret_is_current(
+    secret: Mapping[str, Any] | None, authority: authority_.Authority, dns: Sequence[str], now: datetime.datetime
+) -> bool:
+    """The same of a server's Secret: its certificate has exactly these DNS names."""
+    leaf = parse_leaf(secret) if secret is not None else None
+    return leaf is not None and identity.dns_names(leaf.certificate) == tuple(dns) and _is_current(leaf, authority, now)
+
+
+def _is_current(leaf: authority_.Leaf, authority: authority_.Authority, now: datetime.datetime) -> bool:
     return (
-        leaf is not None
-        and leaf.bundle == authority.bundle
-        and identity.gateway_of(leaf.certificate) == gateway
+        leaf.bundle == authority.bundle
         and authority_.issued_by(leaf.certificate, authority)
         and not authority_.needs_renewal(leaf.certificate, now)
     )

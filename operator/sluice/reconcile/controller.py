@@ -129,6 +129,12 @@ class Controller:
             if any(reference.name == owner.name for reference in policy.spec.target_refs):
                 self.queue.add(naming.ObjectKey(ratelimitpolicy.KIND, owner.namespace, policy.metadata.name))
 
+    def models_may_have_changed(self) -> None:
+        """Something that every ModelDeployment's status may speak of is different."""
+        if self.role is not election.Role.FOLLOWER:
+            for model in self._lookup.models():
+                self.queue.add(lookup_.model_key(model))
+
     def verdict_changed(self, model: naming.ObjectKey) -> None:
         """The evidence says something new: what it takes away leaves at once, even while a write hangs; the rest in turn."""
         if self.role is not election.Role.FOLLOWER:

@@ -12,6 +12,7 @@ from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
 from sluice.pki import authority as pki_authority
 from sluice.pki import contexts, identity, secrets
+from sluice.workloads import metrics_api
 
 CONTEXT_SECONDS: Final = 3600.0
 """How long one client certificate is used before a new one is issued."""
@@ -88,6 +89,17 @@ class Trust:
     def is_current(self, secret: dict[str, object] | None, namespace: str, name: str) -> bool:
         """Whether the gateway's Secret can stay as it is."""
         return secrets.gateway_secret_is_current(secret, self._known(), (namespace, name), self.now())
+
+    def metrics_secret(self) -> dict[str, object]:
+        """A Secret with a new serving certificate of `sluice metrics`."""
+        dns = metrics_api.service_dns(self.namespace)
+        leaf = pki_authority.issue(self._known(), [identity.METRICS_URI], dns, self.now())
+        return secrets.build_metrics(leaf, metrics_api.CERTIFICATE_SECRET, self.namespace)
+
+    def metrics_is_current(self, secret: dict[str, object] | None) -> bool:
+        """Whether the Secret of `sluice metrics` can stay as it is."""
+        dns = metrics_api.service_dns(self.namespace)
+        return secrets.serving_secret_is_current(secret, self._known(), dns, self.now())
 
     def now(self) -> datetime.datetime:
         """The clock's time, timezone-aware."""
