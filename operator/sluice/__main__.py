@@ -26,7 +26,7 @@ from sluice.metricsapi import numbers as metrics_numbers
 from sluice.metricsapi import server as metrics_server
 from sluice.observability import http, logs, metrics, watchdog
 from sluice.pki import authority, identity
-from sluice.reconcile import controller, evidence, measure, objects, policies, programmer, traffic, trust
+from sluice.reconcile import controller, evidence, measure, metrics_api, objects, policies, programmer, traffic, trust
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
 from sluice.reconcile.models import evals, gather
@@ -129,6 +129,7 @@ class Replica:
         self.lookup = lookup_.Lookup(self.cache)
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
         self.trust = trust.Trust(client, settings.namespace, self.clock, settings.xds_address)
+        self.metrics_api = metrics_api.MetricsApi(client, self.trust, self.clock, settings.namespace, self._leads)
         self.recorder = kube_events.Recorder(client, instance=settings.pod_name, now=self.clock.now)
         self._session: aiohttp.ClientSession | None = None
         self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
@@ -170,6 +171,8 @@ class Replica:
             stack.push_async_callback(ads.stop)
             stack.push_async_callback(self._cancel, asyncio.create_task(self._keep_trust(ads), name="trust"))
             stack.push_async_callback(self._cancel, asyncio.create_task(self.recorder.run(), name="events"))
+            self.metrics_api.on_change = control.models_may_have_changed
+            stack.push_async_callback(self._cancel, asyncio.create_task(self.metrics_api.run(), name="metrics API"))
             elector = asyncio.create_task(self.elector.run(), name="elector")
             follow = asyncio.create_task(self._follow(control), name="roles")
             _log.info("started", identity=self.settings.pod_name, namespace=self.settings.namespace)
@@ -263,8 +266,12 @@ class Replica:
             recorder=self.recorder,
             clock=self.clock,
             numbers=self.numbers,
+            metrics_api=self.metrics_api.trouble,
             crash_after_decrease=settings.crash_after_decrease,
         )
+
+    def _leads(self) -> bool:
+        return self.elector.role is election.Role.LEADER
 
     async def _scrape(self, target: poller.Target) -> envoy.Reading:
         """Reads one proxy as the operator, and only a proxy of that gateway."""
@@ -290,7 +297,7 @@ class Replica:
         while True:
             await self.clock.sleep(TRUST_PERIOD)
             try:
-                if self.elector.role is election.Role.LEADER:
+                if self._leads():
                     await self.trust.advance()
                 else:
                     await self.trust.load()
