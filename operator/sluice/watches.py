@@ -50,6 +50,8 @@ WATCHED: Final = (
     Watched(resources.DEPLOYMENTS, _OURS),
     Watched(resources.CONTROLLER_REVISIONS, _OURS),
     Watched(resources.HORIZONTAL_POD_AUTOSCALERS, _OURS),
+    Watched(resources.POD_DISRUPTION_BUDGETS, _OURS),
+    Watched(resources.NETWORK_POLICIES, _OURS),
     Watched(resources.JOBS, _OURS),
     Watched(resources.SERVICES, _OURS),
     Watched(resources.CONFIG_MAPS, _OURS),

@@ -123,6 +123,8 @@ CONTROLLER_REVISIONS: Final = Resource("apps", "v1", "controllerrevisions", "Con
 HORIZONTAL_POD_AUTOSCALERS: Final = Resource(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", _OWN_EVERYWHERE
 )
+POD_DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", _OWN_EVERYWHERE)
+NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", _OWN_EVERYWHERE)
 JOBS: Final = Resource("batch", "v1", "jobs", "Job", _OWN_EVERYWHERE)
 SERVICES: Final = Resource("", "v1", "services", "Service", _OWN_EVERYWHERE)
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap", _OWN_EVERYWHERE)
@@ -176,6 +178,8 @@ ALL: Final = (
     DEPLOYMENTS,
     CONTROLLER_REVISIONS,
     HORIZONTAL_POD_AUTOSCALERS,
+    POD_DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
     JOBS,
     SERVICES,
     CONFIG_MAPS,
