@@ -29,7 +29,7 @@ from sluice.pki import authority, identity
 from sluice.reconcile import controller, evidence, measure, metrics_api, objects, policies, programmer, traffic, trust
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
-from sluice.reconcile.models import evals, gather
+from sluice.reconcile.models import evals, files, gather
 from sluice.reconcile.models import reconcile as models
 from sluice.sources import envoy, poller
 from sluice.xds import server
@@ -48,9 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("operator", help="run one replica of the operator; settings come from SLUICE_… variables")
     commands.add_parser("metrics", help="serve the metrics of models to autoscalers; settings come from SLUICE_… variables")
     commands.add_parser("eval", help="run one eval; what an eval's Job does", add_help=False)
+    commands.add_parser("prefetch", help="download models; what the init container of engine pods does", add_help=False)
     arguments, rest = parser.parse_known_args(argv)
     if arguments.command == "eval":
         return sluice.evalrunner.command.main(rest)
+    if arguments.command == "prefetch":
+        # Here, and not above: the clouds' libraries are no load for the operator.
+        from sluice.prefetch import command
+
+        return command.main(rest)
     try:
         if arguments.command == "metrics":
             metrics_settings = settings_.metrics_from_environment(os.environ)
@@ -257,7 +263,7 @@ class Replica:
         settings = self.settings
         return models.ModelReconciler(
             client=self.client,
-            gatherer=gather.Gatherer(self.cache, self.lookup, self.client, settings.defaults),
+            gatherer=self._gatherer(),
             applier=applier,
             table=program.table,
             programmer=program,
@@ -269,6 +275,11 @@ class Replica:
             metrics_api=self.metrics_api.trouble,
             crash_after_decrease=settings.crash_after_decrease,
         )
+
+    def _gatherer(self) -> gather.Gatherer:
+        sources = files.Files(self.client, self.cache, self.clock, files.read_engine_files())
+        settings = self.settings
+        return gather.Gatherer(self.cache, self.lookup, self.client, settings.defaults, sources, settings.namespace)
 
     def _leads(self) -> bool:
         return self.elector.role is election.Role.LEADER
