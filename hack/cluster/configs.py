@@ -31,6 +31,9 @@ disabled_plugins = [
   snapshotter = "overlayfs"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = "{pause_image}"
+  # Read at each pull, so that a test can say that its registry on the node speaks plain HTTP.
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = "{paths.registries}"
 
 [plugins.'io.containerd.cri.v1.runtime']
   # Without CAP_SYS_RESOURCE, as in many virtual machines, the scores that the kubelet asks for cannot be set.

@@ -41,6 +41,11 @@ class NodePaths:
         return self.run / "config"
 
     @property
+    def registries(self) -> Path:
+        """How containerd reaches registries that need more than their name: `<host>/hosts.toml` each."""
+        return self.config / "registries"
+
+    @property
     def etcd(self) -> Path:
         """etcd's data."""
         return self.run / "etcd"

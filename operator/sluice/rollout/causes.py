@@ -1,29 +1,23 @@
 """Why pods are not ready, by a closed table: whose fault it is decides what a rollout does.
 
 The table is `TABLE`, in order of precedence for one pod; over all pods of a revision the worst finding counts. A pod that is
-being deleted or disrupted is evidence of nothing.
+being deleted or disrupted is evidence of nothing. What init containers say is in `preparing`, the scheduler's words are in
+`placement`, those of registries and engines in `logs`, and what a person can do in `fixes`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from sluice.rollout import health, logs, pods
+from sluice.rollout import findings, health, logs, model, placement, pods, preparing
 
 CRASH_LOOP_EXITS: Final = 3
 OOM_EXITS: Final = 2
 _OOM: Final = "OOMKilled"
 _NODE_RESTARTED: Final = ("ContainerStatusUnknown", "Unknown")
 """Ends that the kubelet did not see: the node or the runtime went away, not the engine."""
-_PULL_REASONS: Final = (
-    "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable",
-    "SignatureValidationFailed",
-)  # fmt: skip
-_CREATING_REASONS: Final = ("", "ContainerCreating", "PodInitializing")
-_PATIENT: Final = (health.Cause.IMAGE_NOT_FOUND, health.Cause.MODEL_NOT_FOUND)
-"""They may still be uploaded: the environment's until the startup timeout."""
+_NEVER_RAN: Final = ("StartError", "ContainerCannotRun")
 _TERMINATED_PODS: Final[Mapping[str, health.Cause]] = {
     "Evicted": health.Cause.EVICTED,
     "EvictionByEvictionAPI": health.Cause.EVICTED,
@@ -39,23 +33,8 @@ _TERMINATED_PODS: Final[Mapping[str, health.Cause]] = {
     "NodeAffinity": health.Cause.NODE_REFUSED,
 }
 
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What one pod says."""
-
-    cause: health.Cause
-    message: str
-    effect: health.CauseClass
-    recheck_after: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Moment:
-    """What the time limits are held against; seconds."""
-
-    now: float
-    startup_timeout: float
+Finding = findings.Finding
+Moment = findings.Moment
 
 
 def health_of(
@@ -75,19 +54,24 @@ def health_of(
     live = [pod for pod in staying if not pod.over]
     ready = sum(pod.is_ready for pod in live)
     moment = Moment(now, startup_timeout)
-    findings = [finding for pod in live if (finding := find(pod, moment)) is not None]
-    if len(live) < desired:
-        findings += _absent(deployment, [pod for pod in staying if pod.over])
+    found = [(pod, finding) for pod in live if (finding := find(pod, moment)) is not None]
+    unready = [finding for pod, finding in found if not pod.is_ready]
+    absent = _absent(deployment, [pod for pod in staying if pod.over]) if len(live) < desired else []
+    every = [*(finding for _, finding in found), *absent]
     if ready >= desired:
-        findings = [finding for finding in findings if finding.effect is health.CauseClass.REVISION]
-    worst = min(findings, key=lambda finding: _RANK[finding.effect], default=None)
-    recheck = min((finding.recheck_after for finding in findings if finding.recheck_after is not None), default=None)
-    if worst is None:
-        return health.Health(desired, ready)
-    return health.Health(desired, ready, worst.cause, worst.effect, worst.message, recheck)
-
-
-_RANK: Final = {health.CauseClass.REVISION: 0, health.CauseClass.ENVIRONMENT: 1, health.CauseClass.NONE: 2}
+        every = [finding for finding in every if finding.effect is health.CauseClass.REVISION]
+        unready = absent = []
+    worst, worst_unready = findings.worst(every), findings.worst([*unready, *absent])
+    rechecks = [at for finding in every for at in (finding.recheck_after, _lasts_in(finding, moment)) if at is not None]
+    return health.Health(
+        desired,
+        ready,
+        cause=worst.cause if worst is not None else None,
+        effect=worst.effect if worst is not None else health.CauseClass.NONE,
+        message=worst.message if worst is not None else "",
+        recheck_after=min(rechecks, default=None),
+        trouble=_trouble(worst_unready, moment) if worst_unready is not None else None,
+    )
 
 
 def find(pod: pods.Pod, moment: Moment) -> Finding | None:
@@ -100,43 +84,57 @@ def disrupted(pod: pods.Pod, _: Moment) -> Finding | None:
     """Somebody takes the pod away: whatever it does now says nothing."""
     if pod.disrupted is None:
         return None
-    return _finding(health.Cause.LEAVING, f"Pod {pod.name} is being taken away ({pod.disrupted.reason}).")
+    return findings.of(pod, health.Cause.LEAVING, f"is being taken away ({pod.disrupted.reason}).")
 
 
 def not_scheduled(pod: pods.Pod, _: Moment) -> Finding | None:
     """No node took it yet."""
-    if pod.scheduled is None or pod.scheduled.true:
+    if pod.scheduled is not None and not pod.scheduled.true:
+        words = placement.explain(pod.scheduled.message, pod.wishes)
+        return findings.of(pod, placement.cause(pod.scheduled.message), words)
+    if pod.on_node:
         return None
-    volumes = "persistentvolumeclaim" in pod.scheduled.message.lower()
-    cause = health.Cause.VOLUME_PENDING if volumes else health.Cause.UNSCHEDULABLE
-    return _finding(cause, f"Pod {pod.name} is not scheduled: {pod.scheduled.message}")
+    if pod.wishes.claims:  # the scheduler does not even begin while one is missing
+        return findings.of(pod, health.Cause.RESOURCE_CLAIM_PENDING, placement.awaited(pod))
+    return findings.of(pod, health.Cause.STARTING, "waits for the scheduler.")
 
 
 def image_missing(pod: pods.Pod, moment: Moment) -> Finding | None:
-    """The image is not there."""
-    if pod.engine is None or pod.engine.waiting not in _PULL_REASONS:
+    """The image is not there, or the image volume that holds the model."""
+    if pod.engine is None or pod.engine.waiting not in logs.PULL_REASONS:
         return None
-    cause = logs.pull_cause(pod.engine.waiting, pod.engine.waiting_message)
-    return _patiently(pod, moment, cause, f"Pod {pod.name}: {pod.engine.waiting_message or pod.engine.waiting}")
+    message = pod.engine.waiting_message or pod.engine.waiting
+    cause = logs.pull_cause(pod.engine.waiting, message, model_images=pod.wishes.images)
+    return findings.patiently(pod, moment, cause, f"cannot start: {message}.")
 
 
 def creating(pod: pods.Pod, _: Moment) -> Finding | None:
     """The container does not exist yet."""
     if pod.engine is not None and (pod.engine.waiting is None or pod.engine.ends):
         return None
-    if pod.engine is None or pod.engine.waiting in _CREATING_REASONS:
-        return _finding(health.Cause.PULLING, f"Pod {pod.name} pulls its image or mounts its volumes.")
+    if pod.engine is None or pod.engine.waiting in logs.CREATING_REASONS:
+        if pod.sandbox is not None and not pod.sandbox.true:
+            return findings.of(pod, health.Cause.MOUNTING, "waits for its volumes and its network.")
+        return findings.of(pod, health.Cause.PULLING, "waits for its image.")
     config = pod.engine.waiting == "CreateContainerConfigError"
     cause = health.Cause.CONFIG_MISSING if config else health.Cause.CONTAINER_NOT_CREATED
-    return _finding(cause, f"Pod {pod.name}: {pod.engine.waiting}: {pod.engine.waiting_message}")
+    return findings.of(pod, cause, f"cannot start: {pod.engine.waiting}: {pod.engine.waiting_message}.")
+
+
+def never_ran(pod: pods.Pod, _: Moment) -> Finding | None:
+    """The runtime could not start the engine: the node's fault, unless the image has no such command."""
+    end = pod.engine.failure if pod.engine is not None and not pod.engine.ready else None
+    if end is None or end.reason not in _NEVER_RAN or logs.has_no_command(end.message):
+        return None
+    return findings.of(pod, health.Cause.CONTAINER_NOT_CREATED, f"cannot start: {end.reason}: {end.message.strip()}.")
 
 
 def out_of_memory(pod: pods.Pod, _: Moment) -> Finding | None:
     """Killed twice for its memory."""
     if pod.engine is None or pod.engine.exits < OOM_EXITS or not all(end.reason == _OOM for end in pod.engine.ends):
         return None
-    message = f"Pod {pod.name}: the engine was killed {pod.engine.exits} times for using more memory than its limit."
-    return _finding(health.Cause.OOM_KILLED, message) if pod.engine.ends else None
+    words = f": the engine was killed {pod.engine.exits} times for using more memory than its limit."
+    return findings.of(pod, health.Cause.OOM_KILLED, words) if pod.engine.ends else None
 
 
 def told_why(pod: pods.Pod, moment: Moment) -> Finding | None:
@@ -144,16 +142,18 @@ def told_why(pod: pods.Pod, moment: Moment) -> Finding | None:
     if pod.engine is None or pod.engine.ready or not pod.engine.ends:
         return None
     cause = logs.end_cause(pod.engine.ends[0])
-    return _patiently(pod, moment, cause, _ended(pod, pod.engine)) if cause is not None else None
+    return findings.patiently(pod, moment, cause, *_ended(pod.engine)) if cause is not None else None
 
 
 def crash_loop(pod: pods.Pod, _: Moment) -> Finding | None:
     """It ended again and again."""
     if pod.engine is None or pod.engine.exits < CRASH_LOOP_EXITS or not pod.engine.ends:
         return None
-    if pod.engine.ends[0].reason in _NODE_RESTARTED:
+    latest = pod.engine.ends[0]
+    if latest.reason in _NODE_RESTARTED:
         return None
-    return _finding(health.Cause.CRASH_LOOP, _ended(pod, pod.engine))
+    cause = health.Cause.ENGINE_HUNG if logs.hung(latest) is not None else health.Cause.CRASH_LOOP
+    return findings.of(pod, cause, *_ended(pod.engine))
 
 
 def node_lost(pod: pods.Pod, _: Moment) -> Finding | None:
@@ -162,7 +162,7 @@ def node_lost(pod: pods.Pod, _: Moment) -> Finding | None:
         return None
     if pod.ready.reason == "ReadinessGatesNotReady":
         return None
-    return _finding(health.Cause.NODE_LOST, f"Pod {pod.name} was ready, but its node does not answer.")
+    return findings.of(pod, health.Cause.NODE_LOST, "was ready, but its node does not answer.")
 
 
 def starting(pod: pods.Pod, moment: Moment) -> Finding | None:
@@ -171,19 +171,25 @@ def starting(pod: pods.Pod, moment: Moment) -> Finding | None:
         return None
     spent = _time_unready(pod, pod.engine, moment.now)
     if spent >= moment.startup_timeout:
-        message = f"Pod {pod.name}: the engine ran for {spent:.0f} s and was not ready; spec.startupTimeout allows "
-        return _finding(health.Cause.STARTUP_TIMEOUT, f"{message}{moment.startup_timeout:.0f} s.")
+        allowed = f"spec.startupTimeout allows {moment.startup_timeout:.0f} s."
+        words = f": the engine ran for {spent:.0f} s and was not ready; {allowed}"
+        return findings.of(pod, health.Cause.STARTUP_TIMEOUT, words, _ended(pod.engine)[1] if pod.engine.ends else "")
     left = moment.startup_timeout - spent if pod.engine.running_since is not None else None
-    message = _ended(pod, pod.engine) if pod.engine.ends else f"Pod {pod.name} loads its model."
-    return Finding(health.Cause.STARTING, message, health.CauseClass.NONE, left)
+    words, lines = _ended(pod.engine) if pod.engine.ends else ("loads its model.", "")
+    return findings.of(pod, health.Cause.STARTING, words, lines, recheck_after=left)
 
 
 TABLE: Final[tuple[Callable[[pods.Pod, Moment], Finding | None], ...]] = (
     disrupted,
     not_scheduled,
+    preparing.image_missing,
+    preparing.download_failed,
+    preparing.failed,
+    preparing.under_way,
     image_missing,
     creating,
     node_lost,
+    never_ran,
     out_of_memory,
     told_why,
     crash_loop,
@@ -196,40 +202,43 @@ def _absent(deployment: Mapping[str, Any], over: list[pods.Pod]) -> list[Finding
     for condition in deployment.get("status", {}).get("conditions") or ():
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             message = condition.get("message", "")
-            return [_finding(health.Cause.QUOTA_EXCEEDED if "quota" in message else health.Cause.PODS_REFUSED, message)]
+            cause = health.Cause.QUOTA_EXCEEDED if "exceeded quota" in message else health.Cause.PODS_REFUSED
+            return [findings.without_pod(cause, message, since=model.parse_time(condition.get("lastTransitionTime")))]
     for pod in over:
         reasons = (pod.disrupted.reason if pod.disrupted is not None else "", pod.reason)
         fallback = health.Cause.NODE_REFUSED if pod.reason.startswith("OutOf") else health.Cause.EVICTED
         cause = next((_TERMINATED_PODS[reason] for reason in reasons if reason in _TERMINATED_PODS), fallback)
-        return [_finding(cause, f"Pod {pod.name} has ended: {pod.reason}: {pod.message}")]
-    return [_finding(health.Cause.STARTING, "Pods are being created.")]
+        return [findings.of(pod, cause, f"has ended: {pod.reason}: {pod.message}")]
+    return [findings.without_pod(health.Cause.STARTING, "Pods are being created.")]
 
 
-def _finding(cause: health.Cause, message: str) -> Finding:
-    return Finding(cause, message, health.class_of(cause))
+def _trouble(finding: Finding, moment: Moment) -> health.Trouble:
+    left = _lasts_in(finding, moment)
+    return health.Trouble(finding.cause, finding.effect, finding.message, lasting=left is not None and left <= 0)
 
 
-def _patiently(pod: pods.Pod, moment: Moment, cause: health.Cause, message: str) -> Finding:
-    """A finding that counts as the environment's during the startup timeout, if it is of that kind."""
-    if cause not in _PATIENT:
-        return _finding(cause, message)
-    since = pod.scheduled.since if pod.scheduled is not None else None
-    left = moment.startup_timeout - (moment.now - since) if since is not None else None
-    if left is not None and left <= 0:
-        return _finding(cause, message)
-    return Finding(cause, message, health.CauseClass.ENVIRONMENT, left)
+def _lasts_in(finding: Finding, moment: Moment) -> float | None:
+    """Seconds until a person should look at what the environment does; 0 or less when that time is over."""
+    is_fault = finding.effect is health.CauseClass.ENVIRONMENT and finding.cause not in health.PROGRESS
+    return finding.since + moment.startup_timeout - moment.now if is_fault and finding.since is not None else None
 
 
-def _time_unready(pod: pods.Pod, engine: pods.Engine, now: float) -> float:
+def _time_unready(pod: pods.Pod, engine: pods.Container, now: float) -> float:
     """Seconds that the engine ran since the pod was last ready, over the runs that Kubernetes remembers."""
     unready_since = pod.ready.since if pod.ready is not None and pod.ready.since is not None else 0.0
     runs = [(end.started_at, end.finished_at) for end in engine.ends] + [(engine.running_since, now)]
     return sum(max(0.0, end - max(start, unready_since)) for start, end in runs if start is not None and end is not None)
 
 
-def _ended(pod: pods.Pod, engine: pods.Engine) -> str:
+def _ended(engine: pods.Container) -> tuple[str, str]:
+    """That the engine ended and what it counts as, and its last lines."""
     latest = engine.ends[0]
     times = "once" if engine.exits == 1 else f"{engine.exits} times"
-    text = f"Pod {pod.name}: the engine ended {times}, last with exit code {latest.exit_code} ({latest.reason})."
-    lines = logs.last_lines(latest.message)
-    return f"{text} Last lines:\n{lines}" if lines else text
+    hung = logs.hung(latest)
+    if hung is not None:
+        counts = f"That counts as an end like any other: {CRASH_LOOP_EXITS} of them reject a revision in rollout."
+        return f": the engine ended {times}, last because its liveness probe failed: {hung}. {counts}", ""
+    words = f": the engine ended {times}, last with exit code {latest.exit_code} ({latest.reason})."
+    if latest.exit_code in logs.KILLED and latest.reason != _OOM:
+        words += " It was killed from outside: by a probe that failed, or by its node."
+    return words, logs.last_lines(latest.message)

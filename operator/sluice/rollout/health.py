@@ -27,6 +27,8 @@ class Cause(enum.StrEnum):
     """No node has room, or none fits."""
     VOLUME_PENDING = "VolumePending"
     """A volume claim is missing or not bound."""
+    RESOURCE_CLAIM_PENDING = "ResourceClaimPending"
+    """A resource claim (DRA) is missing, or no device fits it."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     """The namespace's quota refuses the pod."""
     PODS_REFUSED = "PodsRefused"
@@ -39,8 +41,12 @@ class Cause(enum.StrEnum):
     """Its node does not answer."""
     NODE_REFUSED = "NodeRefused"
     """The kubelet did not admit the pod, for example because a device was gone."""
+    MOUNTING = "Mounting"
+    """Volumes are being mounted and the network is being set up. When it lasts, a volume, ConfigMap or Secret is missing."""
     PULLING = "Pulling"
-    """The image is being pulled or volumes are being mounted: Kubernetes does not tell them apart."""
+    """The image, or an image volume, is being pulled. Not counted to the startup timeout."""
+    DOWNLOADING = "Downloading"
+    """The model is being downloaded. Not counted to the startup timeout."""
     PULL_FAILED = "PullFailed"
     """The image could not be pulled for now."""
     IMAGE_ACCESS_DENIED = "ImageAccessDenied"
@@ -50,9 +56,17 @@ class Cause(enum.StrEnum):
     CONTAINER_NOT_CREATED = "ContainerNotCreated"
     """The kubelet cannot create or start the container."""
     DOWNLOAD_FAILED = "DownloadFailed"
-    """The engine could not download the model for now."""
+    """The model could not be downloaded for now."""
     MODEL_ACCESS_DENIED = "ModelAccessDenied"
     """The model's host refuses: a Secret can mend it."""
+    STORAGE_FULL = "StorageFull"
+    """The volume that models are downloaded to is too small or full."""
+    CACHE_UNUSABLE = "CacheUnusable"
+    """The volume that models are downloaded to cannot be written or locked."""
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    """What arrived is not what the source says it has, again and again."""
+    MODEL_CHANGED = "ModelChanged"
+    """The source no longer has the version that the revision's first pod got."""
 
     IMAGE_NOT_FOUND = "ImageNotFound"
     """The registry does not know the image. Waited for during the startup timeout."""
@@ -62,6 +76,8 @@ class Cause(enum.StrEnum):
     """The engine ended three times."""
     OOM_KILLED = "OOMKilled"
     """The engine was killed twice for using more memory than its limit."""
+    ENGINE_HUNG = "EngineHung"
+    """The engine ended three times, the last time because it hung and its liveness probe failed."""
     INVALID_ARGUMENTS = "InvalidArguments"
     """The engine refuses its arguments."""
     INVALID_IMAGE = "InvalidImage"
@@ -81,12 +97,15 @@ _REVISION = frozenset(
         Cause.MODEL_NOT_FOUND,
         Cause.CRASH_LOOP,
         Cause.OOM_KILLED,
+        Cause.ENGINE_HUNG,
         Cause.INVALID_ARGUMENTS,
         Cause.INVALID_IMAGE,
         Cause.STARTUP_TIMEOUT,
     }
 )
 _NONE = frozenset({Cause.STARTING, Cause.LEAVING})
+PROGRESS = frozenset({Cause.PULLING, Cause.DOWNLOADING})
+"""The environment's, but nothing is wrong: something large is on its way, however long that takes."""
 
 
 def class_of(cause: Cause) -> CauseClass:
@@ -94,6 +113,17 @@ def class_of(cause: Cause) -> CauseClass:
     if cause in _REVISION:
         return CauseClass.REVISION
     return CauseClass.NONE if cause in _NONE else CauseClass.ENVIRONMENT
+
+
+@dataclasses.dataclass(frozen=True)
+class Trouble:
+    """The worst of what keeps pods from being ready."""
+
+    cause: Cause
+    effect: CauseClass
+    message: str
+    lasting: bool = False
+    """Whether the environment has kept a pod from being ready for longer than an engine may take to start."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +142,8 @@ class Health:
     """The same for people: which pod, what Kubernetes or the engine said, what mends it."""
     recheck_after: float | None = None
     """Seconds after which a time limit may change the answer although no pod does."""
+    trouble: Trouble | None = None
+    """Of pods that are missing or not ready alone: what a ready pod went through before is no trouble now."""
 
     @property
     def warm(self) -> bool:

@@ -7,9 +7,20 @@ waits is taken, so that nobody's outage rejects a revision.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from sluice.rollout import health, pods
+
+PULL_REASONS: Final = (
+    "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable",
+    "SignatureValidationFailed",
+)  # fmt: skip
+"""Why a container waits when its image, or an image volume of it, is not there."""
+CREATING_REASONS: Final = ("", "ContainerCreating", "PodInitializing")
+"""Why a container waits while nothing is wrong."""
+KILLED: Final = (137, 143)
+"""Exit codes of SIGKILL and SIGTERM."""
 
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _INVALID_IMAGE: Final = re.compile(r"couldn't parse image|invalid reference format", re.IGNORECASE)
@@ -23,6 +34,9 @@ _IMAGE_UNKNOWN: Final = re.compile(
     r"not found|manifest unknown|name unknown|no such manifest|repository does not exist", re.IGNORECASE
 )
 
+_NO_COMMAND: Final = re.compile(r'exec: "[^"]*": .*(no such file or directory|not found|permission denied)')
+_HUNG: Final = "Liveness probe failed:"
+"""What the liveness probe writes first into the engine's termination message; see workloads/engine_files/liveness.py."""
 _MODEL_DENIED: Final = re.compile(
     r"GatedRepoError|Cannot access gated repo|40[13] Client Error|Invalid user token|Invalid username or password"
 )
@@ -32,6 +46,8 @@ _DOWNLOAD_FAILED: Final = re.compile(
     r"|requests\.exceptions\.\w*(Timeout|ConnectionError)|httpx\.\w*(Timeout|ConnectError)"
     r"|429 Client Error|50\d Server Error"
 )
+_OFFLINE: Final = re.compile(r"outgoing traffic has been disabled|offline mode is enabled|OfflineModeIsEnabled", re.IGNORECASE)
+"""An engine that may not ask the hub: what it looks for was not downloaded, and never will be."""
 _MODEL_UNKNOWN: Final = re.compile(
     r"RepositoryNotFoundError|RevisionNotFoundError|EntryNotFoundError|404 Client Error"
     r"|Invalid repository ID or local directory specified|HFValidationError|is not a valid model identifier"
@@ -41,12 +57,32 @@ _USAGE_EXIT: Final = 2
 _USAGE: Final = re.compile(r"error: |^usage:", re.MULTILINE)
 _INVALID_CONFIG: Final = re.compile(r"validation errors? for (?!Device)\w*(Config|Args)\b")
 """pydantic's words; DeviceConfig is left out, for a node without a device is not the revision's fault."""
+_REFUSED_ARGUMENT: Final = re.compile(r"VLLMValidationError: .*\(parameter=|KeyError: 'invalid (tool call|reasoning) parser")
+"""vLLM's own words, where pydantic does not look."""
 _LAST_LINES: Final = 12
 _LAST_CHARACTERS: Final = 1200
 
 
-def pull_cause(reason: str, message: str) -> health.Cause:
-    """Why an image is not there, from the container's waiting reason and message."""
+_OF_THE_MODEL: Final[Mapping[health.Cause, health.Cause]] = {
+    health.Cause.INVALID_IMAGE: health.Cause.INVALID_ARGUMENTS,
+    health.Cause.PULL_FAILED: health.Cause.DOWNLOAD_FAILED,
+    health.Cause.IMAGE_ACCESS_DENIED: health.Cause.MODEL_ACCESS_DENIED,
+    health.Cause.IMAGE_NOT_FOUND: health.Cause.MODEL_NOT_FOUND,
+}
+"""The same of an image volume, which holds a model."""
+
+
+def pull_cause(reason: str, message: str, *, model_images: Collection[str] = ()) -> health.Cause:
+    """Why an image is not there, from the container's waiting reason and message.
+
+    `model_images` are references of image volumes: the kubelet reports them as it does the container's own image.
+    """
+    cause = _pull_cause(reason, message)
+    of_model = any(f'"{image}"' in message for image in model_images)
+    return _OF_THE_MODEL[cause] if of_model else cause
+
+
+def _pull_cause(reason: str, message: str) -> health.Cause:
     words = _QUOTED.sub('""', message)  # an image may be called anything
     if reason == "InvalidImageName" or _INVALID_IMAGE.search(words):
         return health.Cause.INVALID_IMAGE
@@ -63,15 +99,29 @@ def end_cause(end: pods.End) -> health.Cause | None:
     """Why the engine ended, where its last lines tell; None where they don't."""
     if _MODEL_DENIED.search(end.message):
         return health.Cause.MODEL_ACCESS_DENIED
+    if _OFFLINE.search(end.message):
+        return health.Cause.MODEL_NOT_FOUND
     if _DOWNLOAD_FAILED.search(end.message):
         return health.Cause.DOWNLOAD_FAILED
     if _MODEL_UNKNOWN.search(end.message):
         return health.Cause.MODEL_NOT_FOUND
     if end.exit_code == _USAGE_EXIT and _USAGE.search(end.message):
         return health.Cause.INVALID_ARGUMENTS
-    if end.exit_code and _INVALID_CONFIG.search(end.message):
+    if end.exit_code and (_INVALID_CONFIG.search(end.message) or _REFUSED_ARGUMENT.search(end.message)):
         return health.Cause.INVALID_ARGUMENTS
     return None
+
+
+def hung(end: pods.End) -> str | None:
+    """What the liveness probe said when it ended the engine; None when it was not the probe."""
+    if end.exit_code not in KILLED or not end.message.startswith(_HUNG):
+        return None
+    return end.message[len(_HUNG) :].strip().rstrip(".")
+
+
+def has_no_command(message: str) -> bool:
+    """Whether the runtime could not start a container because the image has no such command."""
+    return _NO_COMMAND.search(message) is not None
 
 
 def last_lines(text: str) -> str:

@@ -35,10 +35,12 @@ def pod(
     ready: Json | None = None,
     scheduled: Json | None = None,
     engine: Json | None = None,
+    init: Json | None = None,
     extra: tuple[Json, ...] = (),
+    spec: Json | None = None,
     **status: str,
 ) -> Json:
-    """A pod of one revision; scheduled and not ready unless said otherwise."""
+    """A pod of one revision; scheduled and not ready unless said otherwise. `init` is its only init container."""
     sidecar = {
         "name": "istio-proxy",
         "ready": True,
@@ -49,7 +51,13 @@ def pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": "team", "labels": {"sluice.dev/revision": "1a2b3c4d"}},
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "creationTimestamp": stamp(0),
+            "labels": {"sluice.dev/revision": "1a2b3c4d"},
+        },
+        "spec": spec or {},
         "status": {
             "phase": phase,
             "conditions": [
@@ -60,6 +68,7 @@ def pod(
                 *extra,
             ],
             **({"containerStatuses": [sidecar, engine]} if engine is not None else {}),
+            **({"initContainerStatuses": [init]} if init is not None else {}),
             "startTime": stamp(0),
             "qosClass": "Burstable",
             **status,
@@ -79,6 +88,22 @@ def container(state: Json, *, last: Json | None = None, restarts: int = 0, ready
         "state": state,
         "lastState": {} if last is None else {"terminated": last},
     }
+
+
+def prefetch(state: Json, *, last: Json | None = None, restarts: int = 0, name: str = "prefetch") -> Json:
+    """An init container's status, by default that of the download."""
+    return {**container(state, last=last, restarts=restarts), "name": name}
+
+
+def downloading(**init: Any) -> Json:
+    """A pod whose download is at work, or was."""
+    return pod(engine=waiting("PodInitializing"), init=prefetch(**init))
+
+
+def download_ended(code: int, message: str, **last: Any) -> Json:
+    """A pod whose download ended so and waits to be tried again."""
+    state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}}
+    return downloading(state=state, last=ended(code, message=message, **last), restarts=2)
 
 
 def waiting(reason: str, message: str = "", **rest: Any) -> Json:
@@ -122,9 +147,16 @@ def pulling(message: str, reason: str = "ImagePullBackOff") -> Json:
     return pod(engine=waiting(reason, message))
 
 
-def unschedulable(message: str) -> Json:
+def unschedulable(message: str, spec: Json | None = None) -> Json:
     """A pod that no node takes."""
-    return pod(scheduled=condition("PodScheduled", "False", reason="Unschedulable", message=message))
+    return pod(scheduled=condition("PodScheduled", "False", reason="Unschedulable", message=message), spec=spec)
+
+
+def unseen(spec: Json | None = None) -> Json:
+    """A pod that the scheduler has not looked at."""
+    made = pod(spec=spec)
+    made["status"] = {"phase": "Pending", "qosClass": "Burstable"}
+    return made
 
 
 def failed(reason: str, message: str, disruption: str | None = None) -> Json:
