@@ -66,14 +66,23 @@ class ControlPlane:
     """A context manager; inside, `kubeconfig` is that of an administrator.
 
     Without `controller_manager` nothing collects garbage, makes ServiceAccounts or acts on Deployments, and pods need no
-    ServiceAccount. `audit` writes one JSON line for each request into `audit_log` (bodies for sluice.dev only).
+    ServiceAccount. `audit` writes one JSON line for each request into `audit_log` (bodies for sluice.dev only). `flags` are
+    the API server's. With `controller_flags` the controllers have their own accounts and rights, and are given these flags.
     """
 
-    def __init__(self, *, controller_manager: bool = False, audit: bool = False, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        controller_manager: bool = False,
+        audit: bool = False,
+        flags: Sequence[str] = (),
+        controller_flags: Sequence[str] = (),
+    ) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="sluice-controlplane-")
         self._directory = Path(self._scratch.name)
         self._with_controller_manager = controller_manager
         self._flags = tuple(flags)
+        self._controller_flags = tuple(controller_flags)
         self._running: dict[str, _Program] = {}
         self.audit_log: Final = self._directory / "audit.log" if audit else None
         self._layout = components.Layout(
@@ -136,12 +145,14 @@ class ControlPlane:
     def _start(self) -> None:
         authority = pki.create(self._layout.pki, components.identities(self._layout), datetime.datetime.now(datetime.UTC))
         authority.write_kubeconfig("admin", self.server, self.kubeconfig)
+        authority.write_kubeconfig("controller-manager", self.server, self._layout.pki / "controller-manager.kubeconfig")
         self._run(components.etcd(self._layout))
         self.start_apiserver()
         self._probe.wait("/api/v1/namespaces/default", START_SECONDS, self._died)
         if self._with_controller_manager:
             address = ["--bind-address=127.0.0.1", f"--secure-port={ports.free()}", f"--cert-dir={self._directory}"]
-            self._run([*components.controller_manager(self._layout, one_account=True), *address])
+            command = components.controller_manager(self._layout, one_account=not self._controller_flags)
+            self._run([*command, *address, *self._controller_flags])
             self._probe.wait("/api/v1/namespaces/default/serviceaccounts/default", START_SECONDS, self._died)
 
     def _run(self, command: Sequence[str]) -> None:
