@@ -81,6 +81,16 @@ def of_user(recorded: Mapping[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in recorded.items() if name not in OWN}
 
 
+def contents_of(recorded: Mapping[str, str], present: Mapping[str, str], engine: EngineFiles) -> dict[str, str] | None:
+    """All files of a revision with these digests, where the user's are what they were; None where they are not.
+
+    Our own scripts may be newer than those it was made with: they keep their command lines.
+    """
+    wanted = of_user(recorded)
+    texts = {name: text for name, text in present.items() if name in wanted}
+    return {**texts, **engine.contents()} if digests(texts) == wanted else None
+
+
 def size(contents: Mapping[str, str]) -> int:
     """Bytes that count towards MAX_BYTES."""
     return sum(len(content.encode()) for content in contents.values())

@@ -12,13 +12,15 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import errors, resources
 from sluice.observability import metrics
 from sluice.reconcile import evidence, lookup, objects, programmer, traffic
-from sluice.reconcile.models import evals, gather, reconcile
+from sluice.reconcile.models import evals, files, gather, reconcile
+from sluice.workloads import files as workload_files
 from sluice.workloads import pod_template
 from sluice.xds import proxies
 from tests.support import clock
 
 Object = dict[str, Any]
 KEY = naming.ObjectKey(modeldeployment.KIND, "ml", "chat")
+ENGINE_FILES = workload_files.EngineFiles(liveness="probe", hold_headers="middleware")
 EDGE = naming.ObjectKey(gateway.KIND, "ml", "edge")
 
 
@@ -48,7 +50,7 @@ class Api:
         self.cache.put(resource, stored)
         return stored
 
-    async def get(self, resource: resources.Resource, namespace: str, name: str) -> Object:
+    async def get(self, resource: resources.Resource, namespace: str, name: str, **_: Any) -> Object:
         found = self.cache.get(resource, namespace, name)
         if found is None:
             raise errors.NotFound("get", "not there")
@@ -140,10 +142,11 @@ class World:
         """A new process: what was only in memory is gone."""
         table = traffic.TrafficTable()
         self.table = table
+        self.files = files.Files(self.api, self.cache, self.clock, ENGINE_FILES, chance=lambda: 0.0)
         self.programmer = programmer.Programmer(self.cache, self.lookup, table, self.ads)
         self.models = reconcile.ModelReconciler(
             client=self.api,
-            gatherer=gather.Gatherer(self.cache, self.lookup, self.api, pod_template.Defaults("engine:test")),
+            gatherer=gather.Gatherer(self.cache, self.lookup, self.api, pod_template.Defaults("engine:test"), self.files),
             applier=objects.Applier(self.api, self.cache),
             table=table,
             programmer=self.programmer,

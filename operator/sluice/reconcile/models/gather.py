@@ -1,6 +1,6 @@
 """Gathers everything a decision about one ModelDeployment needs into one immutable value.
 
-Reads the cache; the API server only for what is not watched: a data set when a rollout starts.
+Reads the cache; the API server only for what is not watched: the sources of files, and a data set when a rollout starts.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
 from sluice.reconcile import lookup as lookup_
-from sluice.reconcile.models import objects, status
+from sluice.reconcile.models import files, guards, objects, status
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
+from sluice.workloads import files as workload_files  # a field is named files
 from sluice.workloads import pod_template, revision
 
 
@@ -29,15 +30,23 @@ class Observed:
     resource_version: str
     revisions: tuple[revision.Revision, ...]
     """All stored ones, and the wanted one even before it is stored."""
-    wanted: revision.Revision
+    wanted: revision.Revision | None
+    """None: the spec asks for none that can be made; `problems` say why, unless it is only not known yet."""
     is_stored: bool
     """Whether the wanted revision has its ControllerRevision."""
     problems: tuple[status.Problem, ...]
+    contents: Mapping[str, str] | None = None
+    """Text of the files that the template refers to, by file name; None while it is not known."""
 
     @property
     def key(self) -> naming.ObjectKey:
         """The ModelDeployment's key."""
         return lookup_.model_key(self.model)
+
+    @property
+    def wanted_hash(self) -> str | None:
+        """Hash of the wanted revision."""
+        return self.wanted.hash if self.wanted is not None else None
 
     @property
     def state(self) -> rollout.State | None:
@@ -57,6 +66,21 @@ class Gatherer:
     lookup: lookup_.Lookup
     client: kube_client.Client
     defaults: pod_template.Defaults
+    files: files.Files
+    operator_namespace: str = "sluice-system"
+
+    async def refresh(self, namespace: str, name: str) -> float | None:
+        """Reads what is not watched and due again; returns the seconds until that is so the next time, None for never.
+
+        Raises:
+            errors.Transient: something could not be read, and nothing is known of it yet.
+        """
+        model = self.lookup.model(namespace, name)
+        raw = self.cache.get(resources.MODEL_DEPLOYMENTS, namespace, name)
+        if model is None or raw is None:
+            return None
+        references = workload_files.references(raw["spec"]["template"])
+        return await self.files.refresh(namespace, name, model.metadata.generation, references)
 
     def observe(self, namespace: str, name: str) -> Observed | None:
         """The ModelDeployment with its revisions; None when it does not exist."""
@@ -66,17 +90,35 @@ class Gatherer:
             return None
         template = raw["spec"]["template"]
         stored = self.revisions(namespace, name)
-        same = revision.find_same(stored, template, {})
-        wanted = same or revision.make_revision(
-            name, template, files={}, known=stored, defaults=self.defaults, timing=pod_template.Timing.of(model.spec)
-        )
+        look = self.files.look(namespace, workload_files.references(template))
+        wanted = None if look.contents is None else self._wanted(model, template, look.contents, stored)
+        lost = self.files.lost(namespace, name, stored, look)
         return Observed(
             model=model,
             resource_version=raw["metadata"]["resourceVersion"],
-            revisions=stored if same else (*stored, wanted),
+            revisions=stored if wanted is None or wanted in stored else (*stored, wanted),
             wanted=wanted,
-            is_stored=same is not None,
-            problems=tuple(self._gateway_problems(model)),
+            is_stored=wanted in stored,
+            problems=(*look.problems, *lost, *self._gateway_problems(model)),
+            contents=look.contents,
+        )
+
+    def _wanted(
+        self,
+        model: modeldeployment.ModelDeployment,
+        template: Mapping[str, Any],
+        contents: Mapping[str, str],
+        stored: tuple[revision.Revision, ...],
+    ) -> revision.Revision:
+        """The revision that the spec asks for: a stored one, or a new one."""
+        digests = workload_files.digests(contents)
+        return revision.find_same(stored, template, digests) or revision.make_revision(
+            model.metadata.name,
+            template,
+            files={**self.files.engine_digests, **digests},
+            known=stored,
+            defaults=self.defaults,
+            timing=pod_template.Timing.of(model.spec),
         )
 
     def revisions(self, namespace: str, name: str) -> tuple[revision.Revision, ...]:
@@ -92,6 +134,19 @@ class Gatherer:
             resources.HORIZONTAL_POD_AUTOSCALERS, metadata.namespace, labels=objects.model_labels(metadata.name)
         )
         return {obj["metadata"]["labels"][naming.LABEL_REVISION]: obj for obj in found}
+
+    def neighbours(self, model: modeldeployment.ModelDeployment) -> guards.Neighbours:
+        """Who may reach the engines: Gateways that would route to them, and what runs in the operator's namespace."""
+        allowed = []
+        for namespace, name in sorted(lookup_.gateway_refs(model)):
+            owner = self.lookup.gateway(namespace, name)
+            if owner is not None and self.lookup.allows(owner, model.metadata.namespace):
+                allowed.append((namespace, name))
+        return guards.Neighbours(
+            gateways=tuple(allowed),
+            operator_namespace=self.operator_namespace,
+            openshift=self.defaults.openshift,
+        )
 
     def split(self, model: modeldeployment.ModelDeployment) -> rollout.Split:
         """Whether weights reach users."""

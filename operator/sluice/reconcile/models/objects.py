@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sluice.api import modeldeployment, naming
-from sluice.reconcile.models import autoscaling
+from sluice.reconcile.models import autoscaling, guards
 from sluice.rollout import model as rollout
 from sluice.workloads import deployment, hpa, owners, revision, service
 
@@ -23,13 +23,15 @@ def build_revision_objects(
     revisions: Iterable[revision.Revision],
     decision: rollout.Decision,
     scaling: autoscaling.Scaling,
+    neighbours: guards.Neighbours,
 ) -> list[Object]:
-    """Deployment, Service and HPA of each revision that keeps its pods, and the Service of the stable one."""
+    """Deployment, Service, HPA and guards of each revision that keeps its pods, and the Service of the stable one."""
     namespace, name, owner = model.metadata.namespace, model.metadata.name, owner_of(model)
     objects: list[Object] = []
     for known in revisions:
         if known.hash not in decision.keep:
             continue
+        objects.extend(guards.build_policies(model, known, neighbours))  # before the pods that they are about
         objects.append(service.build_revision_service(namespace=namespace, name=name, revision_hash=known.hash, owner=owner))
         objects.append(
             deployment.build_deployment(
@@ -41,6 +43,8 @@ def build_revision_objects(
                 owner=owner,
             )
         )
+        if scaling.size(known.hash) != 0:
+            objects.append(guards.build_budget(model, known))
         if model.spec.autoscaling is not None:
             objects.append(
                 hpa.build_hpa(
@@ -61,6 +65,11 @@ def kept_names(name: str, decision: rollout.Decision) -> tuple[str, ...]:
     """Names of the Deployments and Services that stay."""
     stable = (name,) if decision.stable is not None else ()
     return (*stable, *(naming.revision_name(name, revision_hash) for revision_hash in decision.keep))
+
+
+def budget_names(name: str, decision: rollout.Decision, scaling: autoscaling.Scaling) -> tuple[str, ...]:
+    """Names of the disruption budgets that stay: of revisions that have pods."""
+    return tuple(naming.revision_name(name, known) for known in decision.keep if scaling.size(known) != 0)
 
 
 def model_labels(name: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
-from sluice.reconcile.models import autoscaling, evals, gather, status, store, view
+from sluice.reconcile.models import autoscaling, copies, evals, gather, guards, status, store, view
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
@@ -60,6 +60,7 @@ class ModelReconciler:
 
     async def reconcile(self, key: naming.ObjectKey) -> float | None:
         """Returns the seconds after which to look again whatever happens, or None."""
+        refresh = await self.gatherer.refresh(key.namespace, key.name)
         observed = self.gatherer.observe(key.namespace, key.name)
         if observed is None or observed.model.metadata.deletion_timestamp:
             self.forget(key)
@@ -85,6 +86,7 @@ class ModelReconciler:
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
         waits = (
+            refresh,
             decision.wake_after,
             retry,
             again,
@@ -121,6 +123,7 @@ class ModelReconciler:
         self.table.forget(key)
         self.book.close(key)
         self._written.pop(key, None)
+        self.gatherer.files.forget(key.namespace, key.name)
         self.numbers.forget_rollout(key.namespace, key.name)
 
     def family_of(self, key: naming.ObjectKey) -> evidence.Family | None:
@@ -158,7 +161,7 @@ class ModelReconciler:
         state = self._state(observed)
         family = self._open(observed, state, plan) if state is not None and plan is not None else None
         return rollout.Input(
-            wanted=observed.wanted.hash,
+            wanted=observed.wanted_hash,
             revisions=self._revisions(observed),
             state=observed.state,
             sent=self.table.sent(observed.key),
@@ -182,6 +185,8 @@ class ModelReconciler:
     def _needs_plan(self, observed: gather.Observed) -> bool:
         if self._state(observed) is not None:
             return True  # its ConfigMap is gone or damaged: go on by a plan as it would be made now
+        if observed.wanted is None:
+            return False
         stable = rollout.stable_revision(self._revisions(observed))
         is_stable = stable is not None and stable.hash == observed.wanted.hash
         return not is_stable and observed.wanted.outcome is not revision.OutcomeLabel.REJECTED
@@ -193,7 +198,7 @@ class ModelReconciler:
         metadata, cache = observed.model.metadata, self.gatherer.cache
         deployment = cache.get(resources.DEPLOYMENTS, metadata.namespace, naming.revision_name(metadata.name, known.hash))
         pods = cache.list(resources.PODS, metadata.namespace, labels=pod_template.revision_labels(metadata.name, known.hash))
-        is_stored = observed.is_stored or known.hash != observed.wanted.hash
+        is_stored = observed.is_stored or known.hash != observed.wanted_hash
         return rollout.Revision(
             hash=known.hash,
             number=known.number,
@@ -277,14 +282,19 @@ class ModelReconciler:
             if decision.store_plan or store.read_plan(stored) is None:
                 data = store.plan_data(plan)
                 await self.applier.apply(model_objects.build_evidence_config_map(model, decision.state.revision, data))
+        await copies.keep(self.applier, observed, self.gatherer.files.engine, decision.keep)  # no pod starts without
         # Before the Deployments: an HPA that is no longer wanted must not undo the size that the spec asks for.
         await self._prune_hpas(observed, decision)
-        await self.applier.apply_all(model_objects.build_revision_objects(model, observed.revisions, decision, decided.scaling))
+        neighbours = self.gatherer.neighbours(model)
+        await self.applier.apply_all(
+            model_objects.build_revision_objects(model, observed.revisions, decision, decided.scaling, neighbours)
+        )
         candidate = observed.find(decision.state.revision) if decision.state is not None else None
         retry = None
         if plan is not None and candidate is not None:
             retry = await self.evals.run(self.applier, observed, plan, candidate, decision.evals)
         await self._prune(observed, decision)
+        await self._prune_guards(observed, decided)
         return retry
 
     async def _prune_hpas(self, observed: gather.Observed, decision: rollout.Decision) -> None:
@@ -317,6 +327,18 @@ class ModelReconciler:
             keep=[naming.evidence_name(metadata.name, known) for known in in_rollout],
             owner_uid=metadata.uid,
         )
+
+    async def _prune_guards(self, observed: gather.Observed, decided: view.Decided) -> None:
+        metadata, keep = observed.model.metadata, decided.decision.keep
+        draining = {known.hash for known in decided.inputs.revisions if known.has_pods}
+        kept = {
+            resources.POD_DISRUPTION_BUDGETS: model_objects.budget_names(metadata.name, decided.decision, decided.scaling),
+            resources.NETWORK_POLICIES: guards.policy_names(metadata.name, draining.union(keep)),
+        }
+        for resource, names in kept.items():
+            await self.applier.prune(
+                resource, metadata.namespace, model_objects.model_labels(metadata.name), keep=names, owner_uid=metadata.uid
+            )
 
     async def _write_status(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """Writes the status when it changed; returns seconds until a calm change may be written."""

@@ -54,6 +54,16 @@ class Reason(enum.StrEnum):
     """The rollout's plan cannot be made: a gate or a data set does not exist, or a weight falls."""
     INVALID_SCHEDULE = "InvalidSchedule"
     """A schedule of spec.autoscaling has a cron expression that never fits or an unknown time zone."""
+    FILE_NOT_FOUND = "FileNotFound"
+    """A ConfigMap, or its key, that spec.template.model takes a file from does not exist. What runs is left alone."""
+    FILE_NOT_TEXT = "FileNotText"
+    """The key that spec.template.model takes a file from is binary. What runs is left alone."""
+    FILES_TOO_LARGE = "FilesTooLarge"
+    """The files of spec.template.model are more than one ConfigMap holds. What runs is left alone."""
+    FILES_UNREADABLE = "FilesUnreadable"
+    """A ConfigMap that spec.template.model takes a file from may not be read. It is tried again."""
+    FILES_LOST = "FilesLost"
+    """The ConfigMap with a running revision's files was deleted, and its contents are to be had nowhere: no new pod starts."""
     CANNOT_APPLY = "CannotApply"
     """The API server refuses one of our objects, or its name is taken by somebody else's. It is tried again."""
 
@@ -202,7 +212,7 @@ def _traffic_split(view: View) -> conditions.Condition:
 
 def _model_loaded(view: View) -> conditions.Condition:
     if view.wanted is None:
-        return conditions.make(Type.MODEL_LOADED, None, Reason.LOADING, "No revision has been made yet")
+        return conditions.make(Type.MODEL_LOADED, None, Reason.LOADING, "There is no revision that the spec asks for")
     if view.wanted_ready:
         return conditions.make(Type.MODEL_LOADED, True, Reason.LOADED, f"All pods of revision {view.wanted.hash} are ready")
     return conditions.make(Type.MODEL_LOADED, False, Reason.LOADING, f"Not all pods of revision {view.wanted.hash} are ready")

@@ -52,7 +52,7 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
     """Everything that the status speaks of."""
     model, decision, inputs = observed.model, decided.decision, decided.inputs
     stable = inputs.find(decision.stable)
-    wanted = inputs.find(observed.wanted.hash)
+    wanted = inputs.find(observed.wanted_hash)
     ended = decision.ended
     selector = (
         ",".join(f"{key}={value}" for key, value in pod_template.revision_labels(model.metadata.name, stable.hash).items())
