@@ -10,6 +10,8 @@ LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 MANAGED_BY: Final = "sluice"
+COMPONENT_FILES: Final = "files"
+"""Of the ConfigMaps with files of revisions."""
 
 LABEL_MODEL_DEPLOYMENT: Final = "sluice.dev/model-deployment"
 LABEL_REVISION: Final = "sluice.dev/revision"

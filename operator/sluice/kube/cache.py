@@ -203,12 +203,18 @@ def _label_keys(obj: Object) -> Iterator[tuple[str, ...]]:
 
 
 def _slim(resource: resources.Resource, obj: Object) -> Object:
-    """Without the bookkeeping of others, which is half of a Deployment's bytes; with the type that lists leave out."""
+    """Without the bookkeeping of others, which is half of a Deployment's bytes; with the type that lists leave out.
+
+    Files of revisions are left out too: they are many, up to 1 MiB each, immutable, and nobody here reads them.
+    """
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     annotations = metadata.get("annotations")
     if annotations and _LAST_APPLIED in annotations:
         metadata["annotations"] = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
-    return {**obj, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+    slim = {**obj, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+    if resource is resources.CONFIG_MAPS and _matches(obj, {naming.LABEL_COMPONENT: naming.COMPONENT_FILES}):
+        slim.pop("data", None)
+    return slim
 
 
 def _matches(obj: Object, labels: Mapping[str, str]) -> bool:

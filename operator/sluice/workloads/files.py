@@ -17,7 +17,6 @@ from sluice.workloads import volumes
 MOUNT_PATH: Final = "/mnt/sluice/files"
 """Where the engine container finds them."""
 VOLUME: Final = "files"
-COMPONENT: Final = "files"
 LIVENESS: Final = "liveness.py"
 HOLD_HEADERS: Final = "hold_headers.py"
 CHAT_TEMPLATE: Final = "chat_template.jinja"
@@ -109,7 +108,7 @@ def labels(name: str) -> dict[str, str]:
     return {
         naming.LABEL_MANAGED_BY: naming.MANAGED_BY,
         naming.LABEL_MODEL_DEPLOYMENT: name,
-        naming.LABEL_COMPONENT: COMPONENT,
+        naming.LABEL_COMPONENT: naming.COMPONENT_FILES,
     }
 
 

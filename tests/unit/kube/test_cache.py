@@ -119,6 +119,16 @@ def test_bookkeeping_of_others_is_dropped_and_the_type_filled_in() -> None:
     assert "managedFields" in given_object["metadata"], "the caller's object is left as it was"
 
 
+def test_contents_of_revisions_files_are_not_kept() -> None:
+    """They are large, many and never read again; other ConfigMaps are kept whole."""
+    store = cache.Cache()
+    for name, component in (("files", naming.COMPONENT_FILES), ("evidence", "evidence")):
+        given_object = pod(name, 1, labels={naming.LABEL_COMPONENT: component})
+        store.put(resources.CONFIG_MAPS, {**given_object, "immutable": True, "data": {"prompt.txt": "x" * 1000}})
+    found = {obj["metadata"]["name"]: obj.get("data") for obj in store.list(resources.CONFIG_MAPS)}
+    assert found == {"files": None, "evidence": {"prompt.txt": "x" * 1000}}
+
+
 def test_lists_select_by_namespace_and_labels_in_a_stable_order() -> None:
     """With and without an indexed label the answer is the same."""
     store = cache.Cache()
