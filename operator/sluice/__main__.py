@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import os
 import pathlib
 import signal
@@ -22,6 +23,7 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import connection, election, errors, lease, resources
 from sluice.kube import events as kube_events
+from sluice.kube import platform as kube_platform
 from sluice.metricsapi import numbers as metrics_numbers
 from sluice.metricsapi import server as metrics_server
 from sluice.observability import http, logs, metrics, watchdog
@@ -129,6 +131,7 @@ class Replica:
     def __init__(self, settings: settings_.Settings, client: kube_client.Client) -> None:
         self.settings = settings
         self.client = client
+        self.platform = kube_platform.UNKNOWN
         self.clock = clock_.SystemClock()
         self.numbers = metrics.Metrics()
         self.cache = kube_cache.Cache()
@@ -195,10 +198,11 @@ class Replica:
         """Waits for the API server, the CA and a complete cache: before that this replica can't lead."""
         while True:
             try:
+                self.platform = await kube_platform.describe(self.client)
                 await self.trust.load()
                 break
             except errors.ApiError as error:
-                _log.warning("CA not read yet", cause=str(error))
+                _log.warning("platform or CA not read yet", cause=str(error))
                 await self.clock.sleep(RETRY_SECONDS)
         while self.watches.missing:
             await self.clock.sleep(0.05)
@@ -278,8 +282,10 @@ class Replica:
 
     def _gatherer(self) -> gather.Gatherer:
         sources = files.Files(self.client, self.cache, self.clock, files.read_engine_files())
-        settings = self.settings
-        return gather.Gatherer(self.cache, self.lookup, self.client, settings.defaults, sources, settings.namespace)
+        defaults = dataclasses.replace(
+            self.settings.defaults, openshift=self.platform.openshift, image_volumes=self.platform.image_volumes
+        )
+        return gather.Gatherer(self.cache, self.lookup, self.client, defaults, sources, self.settings.namespace)
 
     def _leads(self) -> bool:
         return self.elector.role is election.Role.LEADER

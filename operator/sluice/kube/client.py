@@ -228,6 +228,10 @@ class Client:
                     raise errors.from_status_object(str(request), event["object"])
                 yield WatchEvent(event["type"], event["object"])
 
+    async def discover(self, path: str, *, policy: retry.Policy | None = None) -> Object:
+        """What the API server says of itself, which every authenticated client may read: `/version`, `/apis`."""
+        return await self._transport.send(transport.Path(path), policy)
+
     def _check(self, resource: Resource, verb: resources.Verb, namespace: str, name: str = "", subresource: str = "") -> None:
         own = bool(namespace) and namespace == self._operator_namespace
         if not resource.permits(verb, subresource=subresource, name=name, own_namespace=own):

@@ -55,6 +55,23 @@ class Request:
         return " ".join(filter(None, (self.action, str(self.resource), where)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """A read of something that is no object, such as the server's version."""
+
+    path: str
+    method: str = "GET"
+    body: Object | None = None
+    content: str = JSON
+
+    def url(self) -> str:
+        """The path as it is."""
+        return self.path
+
+    def __str__(self) -> str:
+        return f"get {self.path}"
+
+
 class Transport:
     """A connection pool to one API server. `chance` gives the jitter of retries."""
 
@@ -69,7 +86,7 @@ class Transport:
         """Closes all connections."""
         await self._api.close()
 
-    async def send(self, request: Request, policy: retry.Policy | None = None) -> Object:
+    async def send(self, request: Request | Path, policy: retry.Policy | None = None) -> Object:
         """The answer to a request, sent again after transient faults as the policy says. Raises errors.ApiError."""
         policy = policy or self._policy
         attempt = 0
@@ -95,7 +112,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise errors.Unreachable(str(request), _cause(error)) from error
 
-    async def _send_once(self, request: Request, seconds: float) -> Object:
+    async def _send_once(self, request: Request | Path, seconds: float) -> Object:
         try:
             async with await self._open(request, aiohttp.ClientTimeout(total=seconds)) as response:
                 body = await response.read()
@@ -109,7 +126,7 @@ class Transport:
             raise errors.ServerError(str(request), f"the answer is no JSON: {error}", status=response.status) from error
         return answer if isinstance(answer, dict) else {}
 
-    async def _open(self, request: Request, limit: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+    async def _open(self, request: Request | Path, limit: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         headers = {"Accept": JSON, "Content-Type": request.content, **self._api.default_headers}
         for setting in (await self._configuration.auth_settings()).values():
             headers[setting["key"]] = setting["value"]
