@@ -16,8 +16,8 @@ _SHAPES: Final = {
     "gs": (r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/\s]+)*/?", "gs://<bucket>/<prefix>"),
     "pvc": (r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?(/[^/\s]+)*/?", "pvc://<claim>/<path>"),
     "oci": (
-        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?(@sha256:[a-f0-9]{64})?",
-        "oci://<registry>/<image>:<tag> or oci://<registry>/<image>@sha256:<digest>",
+        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?(@sha256:[a-f0-9]{64})?(#[^\s#]+)?",
+        "oci://<registry>/<image>:<tag>, with @sha256:<digest> and #<path inside it> where wanted",
     ),
     "file": (r"/[^\s]+", "file:///<path inside the engine image>"),
 }
