@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sluice.api import durations, model_source, modeldeployment, naming, pod_fields
 from sluice.api import template as template_api  # parameters are named template
-from sluice.workloads import prefetch, probes, scheduling, security, sources, vllm_args
+from sluice.workloads import files, prefetch, probes, scheduling, security, sources, vllm_args
 from sluice.workloads import volumes as volumes_  # a member is named volumes
 
 PORT: Final = 8000
@@ -77,6 +77,7 @@ def render_pod_template(
         (
             volumes_.own(resources.shared_memory or defaults.shared_memory),
             _model_parts(name, template, revision_hash, defaults),
+            files.pod_parts(name, revision_hash),
         ),
         volumes=[volume.to_wire() for volume in template.volumes or ()],
         mounts=[mount.to_wire() for mount in template.volume_mounts or ()],
@@ -197,6 +198,7 @@ def _engine(
         "resources": _resources(template.resources or template_api.Resources(), defaults),
         "startupProbe": probes.startup(PORT_NAME, timing.startup),
         "readinessProbe": probes.readiness(PORT_NAME),
+        "livenessProbe": probes.liveness(f"{files.MOUNT_PATH}/{files.LIVENESS}", PORT, defaults.stall_seconds),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "securityContext": security.container(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -210,6 +212,7 @@ def _environment(template: template_api.Template, timing: Timing, more: Mapping[
         # vLLM gives up by itself after 600 s unless this follows the startup budget.
         "VLLM_ENGINE_READY_TIMEOUT_S": str(math.ceil(timing.startup)),
         "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",  # all that the engine loads is on its disk; asking a hub would only wait for the policy's no
     }
     ours = {name: {"name": name, "value": value} for name, value in own.items()}
     return list({**ours, **{entry.name: entry.to_wire() for entry in template.engine.env or ()}}.values())

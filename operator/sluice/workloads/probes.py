@@ -24,7 +24,6 @@ STALL_SECONDS: Final = 120
 """Seconds of requests in flight without any progress after which an engine hangs. More than the longest single step, such as
 a block's worth of the prefill of a long prompt: during that a healthy engine shows no progress either."""
 STATE_FILE: Final = "/tmp/sluice-liveness.json"  # noqa: S108 - on an emptyDir of the pod's own
-SCRIPT: Final = "/mnt/sluice/files/liveness.py"
 
 
 def startup(port: str, seconds: float) -> dict[str, Any]:
@@ -41,11 +40,14 @@ def readiness(port: str) -> dict[str, Any]:
     return {**_health(port), "failureThreshold": 3}
 
 
-def liveness(port: int, stall_seconds: int) -> dict[str, Any]:
-    """Ends an engine that makes no progress although requests wait for it, and leaves a busy or idle one alone."""
+def liveness(script: str, port: int, stall_seconds: int) -> dict[str, Any]:
+    """Ends an engine that makes no progress although requests wait for it, and leaves a busy or idle one alone.
+
+    `script` is the path of `engine_files/liveness.py` inside the container.
+    """
     return {
         # Without site packages and user settings: the interpreter alone, for it starts every few seconds.
-        "exec": {"command": ["python3", "-I", "-S", SCRIPT, str(port), str(stall_seconds), STATE_FILE]},
+        "exec": {"command": ["python3", "-I", "-S", script, str(port), str(stall_seconds), STATE_FILE]},
         "periodSeconds": LIVENESS_PERIOD_SECONDS,
         "timeoutSeconds": LIVENESS_TIMEOUT_SECONDS,
         "failureThreshold": LIVENESS_FAILURES,
