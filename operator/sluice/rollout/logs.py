@@ -22,7 +22,8 @@ CREATING_REASONS: Final = ("", "ContainerCreating", "PodInitializing")
 KILLED: Final = (137, 143)
 """Exit codes of SIGKILL and SIGTERM."""
 
-_QUOTED: Final = re.compile(r'"[^"]*"')
+_NAMES: Final = re.compile(r'"[^"]*"|\S*/\S*')
+"""References and URLs, quoted or not: an image may be called anything."""
 _INVALID_IMAGE: Final = re.compile(r"couldn't parse image|invalid reference format", re.IGNORECASE)
 _PULL_DENIED: Final = re.compile(
     r"unauthorized|authentication required|access denied|access to the resource is denied|insufficient_scope"
@@ -83,7 +84,7 @@ def pull_cause(reason: str, message: str, *, model_images: Collection[str] = ())
 
 
 def _pull_cause(reason: str, message: str) -> health.Cause:
-    words = _QUOTED.sub('""', message)  # an image may be called anything
+    words = _NAMES.sub('""', message)
     if reason == "InvalidImageName" or _INVALID_IMAGE.search(words):
         return health.Cause.INVALID_IMAGE
     if _PULL_TRANSIENT.search(words):
