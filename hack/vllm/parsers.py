@@ -7,7 +7,7 @@ Python files of their wheel, over the packages of the installed version. They ca
 import dataclasses
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -62,8 +62,13 @@ def cached() -> bool:
     return (cache.directory("vllm") / install.key()).exists() and all(_home(version).exists() for version in OTHERS)
 
 
-def parse(version: str, lines: Sequence[Sequence[str]]) -> Answer:
+def parse(version: str, lines: Sequence[Sequence[str]], folders: Mapping[str, Path] | None = None) -> Answer:
     """Return what vLLM of that version makes of command lines, each what follows `vllm serve`: about 15 s of one core.
+
+    Args:
+        version: One of `versions()`.
+        lines: The arguments of each.
+        folders: Absolute path -> directory of this machine, for files that the lines name and the parser looks for.
 
     Raises:
         errors.ImageError: this machine cannot run vLLM, or there is no such version.
@@ -74,7 +79,12 @@ def parse(version: str, lines: Sequence[Sequence[str]]) -> Answer:
         (exchange / "lines.json").write_text(json.dumps([list(line) for line in lines]))
         parsing = sandbox.Sandbox(
             rootfs.ensure_directory(),
-            binds={install.SITE_PACKAGES: install.ensure(), f"{CODE}/hack": paths.REPOSITORY / "hack", **_overlay(version)},
+            binds={
+                install.SITE_PACKAGES: install.ensure(),
+                f"{CODE}/hack": paths.REPOSITORY / "hack",
+                **_overlay(version),
+                **(folders or {}),
+            },
             writable={EXCHANGE: exchange},
             env=install.environment() | ENVIRONMENT,
         )

@@ -12,19 +12,20 @@ OWNED_FLAGS: Final = (
     # Sluice's own: where the server listens and how it ends.
     "--config", "--host", "--port", "--uds", "--root-path", "--api-key", "--grpc", "--headless", "--shutdown-timeout",
     "--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs", "--ssl-cert-reqs", "--ssl-ciphers",
-    "--enable-ssl-refresh", "--no-enable-ssl-refresh",
-    "--enable-server-load-tracking", "--no-enable-server-load-tracking",
-    "--enable-force-include-usage", "--no-enable-force-include-usage",
+    "--enable-ssl-refresh", "--no-enable-ssl-refresh", "--disable-ssl-refresh",
+    "--enable-server-load-tracking", "--no-enable-server-load-tracking", "--disable-server-load-tracking",
+    "--enable-force-include-usage", "--no-enable-force-include-usage", "--disable-force-include-usage",
     # spec.template.model
     "--model", "--revision", "--served-model-name", "--chat-template", "--download-dir", "--hf-token",
-    "--enable-lora", "--no-enable-lora", "--lora-modules",
+    "--enable-lora", "--no-enable-lora", "--disable-lora", "--lora-modules",
     # spec.template.engine.vllm.args
     "--max-model-len", "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp",
     "--gpu-memory-utilization", "--device-memory-utilization", "--max-num-seqs", "--max-num-batched-tokens",
     "--max-num-queued-reqs", "--quantization", "-q", "--dtype", "--kv-cache-dtype",
-    "--enable-prefix-caching", "--no-enable-prefix-caching", "--disable-prefix-caching", "--no-disable-prefix-caching",
+    "--enable-prefix-caching", "--no-enable-prefix-caching", "--disable-prefix-caching",
     "--speculative-config", "-sc", "--spec-method", "--spec-model", "--spec-tokens",
-    "--tool-call-parser", "--enable-auto-tool-choice", "--no-enable-auto-tool-choice", "--reasoning-parser",
+    "--tool-call-parser", "--enable-auto-tool-choice", "--no-enable-auto-tool-choice", "--disable-auto-tool-choice",
+    "--reasoning-parser",
     "--override-generation-config", "--trust-remote-code", "--no-trust-remote-code", "--max-loras", "--max-lora-rank",
 )  # fmt: skip
 """Flags of vLLM that typed fields or Sluice itself own, in every spelling: `extraArgs` may not repeat them."""
