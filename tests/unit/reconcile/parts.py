@@ -84,12 +84,24 @@ class Api:
             self.statuses.append(status)
         return self.put({**live, "status": status})
 
+    async def patch(self, resource: resources.Resource, namespace: str, name: str, patch: Object) -> Object:
+        """Merges metadata only."""
+        live = self.cache.get(resource, namespace, name)
+        assert live is not None
+        if patch["metadata"].get("resourceVersion", "") not in ("", live["metadata"]["resourceVersion"]):
+            raise errors.Conflict("patch", "it has changed")
+        return self.put({**live, "metadata": {**live["metadata"], **patch["metadata"]}})
+
+    def forget(self, obj: Object) -> None:
+        """An object is gone, whoever deleted it."""
+        metadata = {**obj["metadata"], "resourceVersion": str(next(self._versions))}
+        self.cache.remove(resources.for_object(obj), {**obj, "metadata": metadata})
+
     async def delete(self, resource: resources.Resource, namespace: str, name: str, *, uid: str = "") -> None:
         live = self.cache.get(resource, namespace, name)
         assert live is not None
         assert live["metadata"]["uid"] == uid
-        metadata = {**live["metadata"], "resourceVersion": str(next(self._versions))}
-        self.cache.remove(resource, {**live, "metadata": metadata})
+        self.forget(live)
 
 
 class Ads:
@@ -183,7 +195,7 @@ class World:
         names = {deployment["metadata"]["name"] for deployment in self.cache.list(resources.DEPLOYMENTS, KEY.namespace)}
         for each in list(self.cache.list(resources.PODS, KEY.namespace)):
             if each["metadata"]["name"].rpartition("-")[0] not in names:
-                self.cache.remove(resources.PODS, {**each, "metadata": {**each["metadata"], "resourceVersion": "999999"}})
+                self.api.forget(each)
 
     async def reconcile(self, times: int = 12) -> float | None:
         """Reconciles so often, with pods that follow; returns what the last one asked for."""

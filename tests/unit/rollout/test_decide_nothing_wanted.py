@@ -1,4 +1,4 @@
-"""The spec asks for no revision that can be made: what runs, and the rollout under way, are decided as if nothing had changed."""
+"""The spec asks for no revision that can be made: what runs, and a rollout under way, go on as if nothing had changed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_nothing_starts(label: Label | None) -> None:
     other = dataclasses.replace(test_decide.NEW, outcome=label, has_pods=False, health=None)
     decision = decide.decide(dataclasses.replace(test_decide.facts(new=other), wanted=None), NOW)
     assert (decision.state, decision.ended, decision.labels, decision.store_plan) == (None, None, (), False)
-    assert (decision.stable, decision.keep, decision.traffic.stable) == ("old", {"old"}, "old")
+    assert (decision.stable, decision.keep, decision.traffic.stable) == ("old", frozenset({"old"}), "old")
 
 
 def test_without_any_revision_nothing_serves_and_nothing_starts() -> None:
