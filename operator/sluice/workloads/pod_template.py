@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sluice.api import durations, model_source, modeldeployment, naming, pod_fields
 from sluice.api import template as template_api  # parameters are named template
-from sluice.workloads import files, prefetch, probes, scheduling, security, sources, vllm_args
+from sluice.workloads import files, prefetch, probes, profiles, scheduling, security, sources, vllm_args
 from sluice.workloads import volumes as volumes_  # a member is named volumes
 
 PORT: Final = 8000
@@ -192,7 +192,13 @@ def _engine(
         "name": CONTAINER,
         "image": template.engine.image or defaults.engine_image,
         "command": list(vllm_args.COMMAND),
-        "args": vllm_args.build_args(template, served_name=served, port=PORT, shutdown_timeout=shutdown_seconds(timing)),
+        "args": vllm_args.build_args(
+            template,
+            served_name=served,
+            port=PORT,
+            shutdown_timeout=shutdown_seconds(timing),
+            hold_headers=profiles.holds_headers(template),
+        ),
         "env": _environment(template, timing, parts.engine_env),
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
         "resources": _resources(template.resources or template_api.Resources(), defaults),
@@ -209,6 +215,7 @@ def _engine(
 def _environment(template: template_api.Template, timing: Timing, more: Mapping[str, str]) -> list[dict[str, Any]]:
     own = {
         **more,
+        **vllm_args.build_environment(template),
         # vLLM gives up by itself after 600 s unless this follows the startup budget.
         "VLLM_ENGINE_READY_TIMEOUT_S": str(math.ceil(timing.startup)),
         "VLLM_NO_USAGE_STATS": "1",

@@ -17,7 +17,8 @@ from typing import Any, Final
 from sluice.api import naming
 from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import files as files_  # parameters are named files
-from sluice.workloads import pod_template, quantities
+from sluice.workloads import outcome as outcome_  # a field is named outcome
+from sluice.workloads import pod_template, profiles, quantities
 
 _MAX_COLLISIONS: Final = 1000
 _QUANTITIES: Final = frozenset({"sharedMemory", "sizeLimit"})
@@ -59,6 +60,9 @@ class Revision:
     """Digest by file name, our own scripts included. Empty: made by a version that knew no files."""
     outcome: OutcomeLabel | None = None
     object_name: str = ""
+    result: outcome_.Result | None = None
+    """How its latest rollout ended."""
+    created_at: str = ""
 
     @property
     def typed_template(self) -> template_api.Template:
@@ -140,18 +144,19 @@ def make_revision(
         for collision in range(_MAX_COLLISIONS)
         if (candidate := naming.content_hash([normal, collision] if collision else normal)) not in taken
     )
+    typed = template_api.Template.model_validate(template)
     return Revision(
         hash=revision_hash,
         number=max((revision.number for revision in known), default=0) + 1,
         template=template,
         pod_template=pod_template.render_pod_template(
             name,
-            template_api.Template.model_validate(template),
+            typed,
             revision_hash=revision_hash,
             defaults=defaults,
             timing=timing,
         ),
-        defaults=defaults.to_json(),
+        defaults={**defaults.to_json(), **profiles.record(typed)},
         files=dict(files),
         outcome=OutcomeLabel.CANDIDATE,
         object_name=naming.revision_name(name, revision_hash),
@@ -170,6 +175,7 @@ def build_controller_revision(revision: Revision, *, namespace: str, name: str, 
             "name": naming.revision_name(name, revision.hash),
             "namespace": namespace,
             "labels": labels,
+            "annotations": outcome_.to_annotations(revision.result),
             "ownerReferences": [dict(owner)],
         },
         "revision": revision.number,
@@ -195,4 +201,6 @@ def parse_controller_revision(obj: Mapping[str, Any]) -> Revision:
         files=data.get("files", {}),
         outcome=OutcomeLabel(label) if label in list(OutcomeLabel) else None,
         object_name=metadata["name"],
+        result=outcome_.from_annotations(metadata.get("annotations")),
+        created_at=metadata.get("creationTimestamp", ""),
     )
