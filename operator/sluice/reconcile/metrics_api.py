@@ -52,7 +52,13 @@ class MetricsApi:
                 if str(error) != failed:
                     _log.warning("metrics API not looked after", cause=str(error))
                 failed = str(error)
-            await self.clock.sleep(LOOK_SECONDS)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """A new leader has what its predecessor may have left undone to do, so it looks at once."""
+        led, until = self.leads(), self.clock.monotonic() + LOOK_SECONDS
+        while self.clock.monotonic() < until and self.leads() == led:
+            await self.clock.sleep(1.0)
 
     async def look(self) -> None:
         """One look, and what follows from it.
