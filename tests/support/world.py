@@ -158,7 +158,7 @@ def model(
     *,
     name: str = "chat",
     image: str = "localhost/sluice/vllm:test",
-    replicas: int = 2,
+    replicas: int | None = 2,
     steps: Sequence[Mapping[str, Any]] | None = (),
     **spec: Any,
 ) -> Object:
@@ -173,7 +173,7 @@ def model(
         "metadata": {"name": name},
         "spec": {
             "template": {"model": {"source": source}, "engine": {"type": "VLLM", "image": image}},
-            "replicas": replicas,
+            **({"replicas": replicas} if replicas is not None else {}),
             "rollout": rollout,
             **spec,
         },

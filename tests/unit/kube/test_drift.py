@@ -41,6 +41,9 @@ ENGINE = "spec.template.spec.containers[engine]"
             "defaulted",
         ),
         ({"metadata": {"finalizers": ["a"]}}, {"metadata": {"finalizers": ["b", "a"]}}, "a set"),
+        ({"target": {"averageValue": "1000"}}, {"target": {"averageValue": "1k"}}, "what an HPA holds a metric at"),
+        ({"scaleUp": {"tolerance": "0.05"}}, {"scaleUp": {"tolerance": "50m"}}, "a tolerance"),
+        ({"scaleUp": {"tolerance": "0.05"}}, {"scaleUp": {}}, "an API server without that feature drops it"),
     ],
 )
 def test_what_the_api_server_or_others_add_or_rewrite_is_no_difference(desired: Object, live: Object, reason: str) -> None:
@@ -53,6 +56,9 @@ def test_what_the_api_server_or_others_add_or_rewrite_is_no_difference(desired: 
     [
         ({"spec": {"replicas": 2}}, {"spec": {"replicas": 1}}, "spec.replicas"),
         ({"spec": {"replicas": 2}}, {"spec": {}}, "spec.replicas"),
+        ({"target": {"averageValue": "10"}}, {"target": {"averageValue": "10m"}}, "target.averageValue"),
+        ({"target": {"type": "Value"}}, {"target": {"type": "AverageValue"}}, "target.type"),
+        ({"scaleUp": {"tolerance": "0.05"}}, {"scaleUp": {"tolerance": "5m"}}, "scaleUp.tolerance"),
         ({"spec": {"replicas": 0}}, {"spec": {"replicas": 1}}, "spec.replicas"),
         ({"spec": {"replicas": 0}}, {"spec": {}}, "spec.replicas"),
         ({"spec": {"paused": False}}, {"spec": {"paused": True}}, "spec.paused"),
