@@ -22,6 +22,7 @@ SECTIONS: Final = (
     ("Why a rollout waits or ended", "rollout/model.py", "Reason"),
     ("Standing remarks about a rollout", "rollout/model.py", "NoteType"),
     ("Why pods of a revision are not ready", "rollout/health.py", "Cause"),
+    ("Why pods of a revision differ", "rollout/resolved.py", "Kind"),
     ("What a live metric says", "gates/evidence.py", "Reason"),
     ("What an eval says", "evals/verdict.py", "Reason"),
     ("Why an eval could not be run", "evals/result.py", "Failure"),

@@ -42,6 +42,8 @@ class ConditionType(enum.StrEnum):
     """The HorizontalPodAutoscalers do their work. Present only with spec.autoscaling."""
     MODEL_LOADED = "ModelLoaded"
     """The pods of the revision that is wanted have their model loaded."""
+    PODS_DIFFER = "PodsDiffer"
+    """A pod got another model or image than the first one of its revision, and is replaced. Present only while True."""
 
 
 class Condition(base.ApiModel):

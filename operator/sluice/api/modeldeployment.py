@@ -294,6 +294,30 @@ class LastRollout(base.ApiModel):
     ] = ()
 
 
+class ResolvedAdapter(base.ApiModel):
+    """What an adapter's source came to."""
+
+    name: Annotated[str, pydantic.Field(max_length=63, description="Name of the adapter.")]
+    version: Annotated[str, pydantic.Field(max_length=128, description="Commit, or digest of the listing.")]
+
+
+class ResolvedRevision(base.ApiModel):
+    """What names that can be moved came to for the first pod of a revision, and are kept to for all its pods."""
+
+    revision: Annotated[str, pydantic.Field(max_length=63, description="Hash of the revision.")]
+    model: Annotated[
+        str | None,
+        pydantic.Field(max_length=128, description="Commit of an hf:// model; digest of the listing of an s3:// or gs:// one."),
+    ] = None
+    adapters: Annotated[
+        tuple[ResolvedAdapter, ...],
+        pydantic.Field(max_length=16, description="The same of adapters.", json_schema_extra=base.map_list("name")),
+    ] = ()
+    image: Annotated[
+        str | None, pydantic.Field(max_length=256, description="Digest of the engine's image, where a tag names it.")
+    ] = None
+
+
 class ModelDeploymentStatus(base.ApiModel):
     """A projection of durable facts: it may be lost and is computed again."""
 
@@ -314,6 +338,14 @@ class ModelDeploymentStatus(base.ApiModel):
     epoch: Annotated[int, pydantic.Field(ge=0, description="Highest traffic epoch ever written.")] = 0
     rollout: Annotated[RolloutStatus | None, pydantic.Field(description="The rollout under way.")] = None
     last_rollout: Annotated[LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = None
+    resolved: Annotated[
+        tuple[ResolvedRevision, ...],
+        pydantic.Field(
+            max_length=10,
+            description="What each revision's first pod got, the newest revision first.",
+            json_schema_extra=base.map_list("revision"),
+        ),
+    ] = ()
 
 
 class ModelDeployment(base.ApiModel):

@@ -142,7 +142,14 @@ SECRETS: Final = Resource(
         Rule(Reach.OPERATOR, frozenset({Verb.GET, Verb.PATCH}), names=(metrics_api.CERTIFICATE_SECRET,)),
     ),
 )
-PODS: Final = Resource("", "v1", "pods", "Pod", _READ_EVERYWHERE)
+PODS: Final = Resource(
+    "",
+    "v1",
+    "pods",
+    "Pod",
+    # Deleted when it runs another model or image than the first pod of its revision.
+    (Rule(Reach.WATCHED, _READ | {Verb.DELETE}),),
+)
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", _READ_EVERYWHERE)
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", (Rule(Reach.CLUSTER, _READ),), namespaced=False)
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event", (Rule(Reach.WATCHED, frozenset({Verb.CREATE, Verb.PATCH})),))
@@ -214,7 +221,9 @@ DELEGATION: Final = Resource(
     (Rule(Reach.DELEGATED, frozenset({Verb.GET}), names=("extension-apiserver-authentication",)),),
 )
 
-METRICS: Final = (PODS, API_SERVICES_READ, TOKEN_REVIEWS, SUBJECT_ACCESS_REVIEWS, DELEGATION)
+PODS_READ: Final = dataclasses.replace(PODS, rules=_READ_EVERYWHERE)
+"""Pods as `sluice metrics` sees them, which deletes none."""
+METRICS: Final = (PODS_READ, API_SERVICES_READ, TOKEN_REVIEWS, SUBJECT_ACCESS_REVIEWS, DELEGATION)
 """What `sluice metrics` touches, by a ServiceAccount of its own."""
 
 

@@ -18,7 +18,7 @@ from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
-from sluice.reconcile.models import autoscaling, copies, evals, gather, guards, status, store, view
+from sluice.reconcile.models import autoscaling, copies, evals, gather, guards, resolved, status, store, view
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
@@ -58,6 +58,9 @@ class ModelReconciler:
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
 
+    def __post_init__(self) -> None:
+        self.resolver = resolved.Resolver(self.applier, self.clock.now)
+
     async def reconcile(self, key: naming.ObjectKey) -> float | None:
         """Returns the seconds after which to look again whatever happens, or None."""
         refresh = await self.gatherer.refresh(key.namespace, key.name)
@@ -77,7 +80,8 @@ class ModelReconciler:
             raise  # tried again with back-off: a quota, a policy or a name may become free
         if self._overtaken(observed, decided):
             return 0.0
-        again = await self._write_status(observed, decided)
+        outcome = await self.resolver.keep(observed)
+        again = await self._write_status(observed, dataclasses.replace(decided, resolved=outcome))
         if self._overtaken(observed, decided):
             return 0.0
         if decision.order is rollout.Order.STATUS_FIRST:
@@ -85,15 +89,8 @@ class ModelReconciler:
         self._announce(observed, decided)
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
-        waits = (
-            refresh,
-            decision.wake_after,
-            retry,
-            again,
-            decided.again,
-            self._proxies_retry(observed, decided),
-            decided.scaling.seconds_to_change(self.clock.now()),
-        )
+        proxies, schedule = self._proxies_retry(observed, decided), decided.scaling.seconds_to_change(self.clock.now())
+        waits = (refresh, decision.wake_after, retry, again, decided.again, outcome.again, proxies, schedule)
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def protect(self, key: naming.ObjectKey) -> None:
@@ -123,6 +120,7 @@ class ModelReconciler:
         self.table.forget(key)
         self.book.close(key)
         self._written.pop(key, None)
+        self.resolver.forget(key)
         self.gatherer.files.forget(key.namespace, key.name)
         self.numbers.forget_rollout(key.namespace, key.name)
 

@@ -100,6 +100,9 @@ class View:
     problems: tuple[Problem, ...] = ()
     autoscaling: conditions.Condition | None = None
     """AutoscalingReady, where there is autoscaling. `Ready` does not depend on it: the size stays as it is meanwhile."""
+    resolved: tuple[modeldeployment.ResolvedRevision, ...] = ()
+    pods_differ: conditions.Condition | None = None
+    """PodsDiffer, while there are such pods."""
 
 
 def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStatus:
@@ -116,6 +119,7 @@ def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStat
         epoch=view.epoch,
         rollout=view.rollout,
         last_rollout=view.last_rollout,
+        resolved=view.resolved,
     )
 
 
@@ -135,6 +139,8 @@ def _conditions(view: View) -> Iterator[conditions.Condition]:
         yield _canary_healthy(view.rollout)
     if view.autoscaling is not None:
         yield view.autoscaling
+    if view.pods_differ is not None:
+        yield view.pods_differ
     for note in view.notes:
         if note.type is not rollout_model.NoteType.NO_TRAFFIC_SPLIT:  # said by TrafficSplit
             yield conditions.make(note.type.value, True, note.type.value, note.message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from sluice.api import conditions
-from sluice.reconcile.models import autoscaling, gather, status, store
+from sluice.reconcile.models import autoscaling, gather, resolved, status, store
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import pod_template
@@ -26,6 +26,8 @@ class Decided:
     """AutoscalingReady, where there is autoscaling."""
     again: float | None = None
     """Seconds after which the problems may be gone although nothing that is watched changes."""
+    resolved: resolved.Outcome | None = None
+    """None before pods were looked at."""
 
     @property
     def plan(self) -> rollout_plan.Plan | None:
@@ -76,4 +78,6 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         notes=decision.notes,
         problems=decided.problems,
         autoscaling=decided.autoscaling,
+        resolved=resolved.to_status(decided.resolved),
+        pods_differ=resolved.to_condition(decided.resolved),
     )
