@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from sluice.api import modeldeployment
 from sluice.rollout import case as case_
 from sluice.rollout import model
+from sluice.workloads import outcome as outcome_
 from sluice.workloads import revision
 
 
@@ -29,6 +31,13 @@ def candidate(case: case_.Case, known: model.Revision) -> model.LabelWrite:
     return model.LabelWrite(known.hash, revision.OutcomeLabel.CANDIDATE, newest + 1 if older else None)
 
 
+def result(
+    case: case_.Case, state: model.State, outcome: modeldeployment.Outcome, reason: str, message: str
+) -> outcome_.Result:
+    """How a rollout ends now, to be written with the label."""
+    return outcome_.Result(outcome.value, str(reason), message, model.time_text(state.started_at), model.time_text(case.now))
+
+
 def _differs(case: case_.Case, write: model.LabelWrite) -> bool:
     known = case.inputs.find(write.revision)
     return known is not None and known.outcome != write.outcome
@@ -43,4 +52,12 @@ def _repairs(case: case_.Case) -> Iterator[model.LabelWrite]:
         if known.outcome is revision.OutcomeLabel.STABLE and known.hash != case.serving:
             yield model.LabelWrite(known.hash, revision.OutcomeLabel.PREVIOUS)
         if known.outcome is revision.OutcomeLabel.CANDIDATE and known.hash not in in_rollout and case.inputs.wanted is not None:
-            yield model.LabelWrite(known.hash, revision.OutcomeLabel.SUPERSEDED)
+            yield model.LabelWrite(known.hash, revision.OutcomeLabel.SUPERSEDED, result=_superseded(case))
+
+
+def _superseded(case: case_.Case) -> outcome_.Result:
+    message = f"The spec asked for revision {case.inputs.wanted} before this one was judged."
+    finished = model.time_text(case.now)
+    return outcome_.Result(
+        modeldeployment.Outcome.SUPERSEDED.value, model.Reason.SUPERSEDED.value, message, finished_at=finished
+    )

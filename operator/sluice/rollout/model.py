@@ -15,6 +15,7 @@ from typing import Final
 from sluice.api import modeldeployment
 from sluice.rollout import health as health_  # a field is named health
 from sluice.rollout import plan as plan_  # a field is named plan
+from sluice.workloads import outcome as outcome_  # a field is named outcome
 from sluice.workloads import revision as revision_  # fields are named revision
 
 FULL_WEIGHT: Final = 10_000
@@ -208,6 +209,8 @@ class LabelWrite:
     outcome: revision_.OutcomeLabel
     number: int | None = None
     """A new revision number, so that an older revision that is tried again counts as the newest."""
+    result: outcome_.Result | None = None
+    """How its rollout ended, to be written with the label. None: what is known stays, but a candidate has none."""
 
 
 @dataclasses.dataclass(frozen=True)

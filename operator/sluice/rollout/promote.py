@@ -6,7 +6,7 @@ import dataclasses
 
 from sluice.api import modeldeployment
 from sluice.rollout import case as case_
-from sluice.rollout import checks, model, settle
+from sluice.rollout import checks, labels, model, settle
 from sluice.workloads import revision
 
 
@@ -36,7 +36,7 @@ def became_stable(case: case_.Case) -> model.Decision | None:
     state, stable = case.rollout, case.stable
     if stable is None or stable.hash != state.revision or stable.outcome is not revision.OutcomeLabel.STABLE:
         return None
-    message = f"Revision {state.revision} passed every required gate and serves."
+    message = _promoted(state)
     ended = model.Ended(
         revision=state.revision,
         outcome=modeldeployment.Outcome.PROMOTED,
@@ -60,9 +60,16 @@ def under_way(case: case_.Case) -> model.Decision | None:
     broken = checks.measurement_failed(case)
     if broken is not None:  # nothing is made final blindly, and until it is a failure still takes it back
         return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, warning=True)
-    writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE)]
+    result = labels.result(
+        case, case.rollout, modeldeployment.Outcome.PROMOTED, model.Reason.ALL_GATES_PASSED, _promoted(case.rollout)
+    )
+    writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE, result=result)]
     if case.serving is not None:
         writes.append(model.LabelWrite(case.serving, revision.OutcomeLabel.PREVIOUS))
     state = dataclasses.replace(case.rollout, reason=model.Reason.LABELS_PENDING, message="The outcome labels are written.")
     waiting = model.Notice(model.Reason.LABELS_PENDING, state.message or "")
     return settle.decision(case, state, settle.Extras(labels=tuple(writes), waiting=waiting, wake_after=1.0))
+
+
+def _promoted(state: model.State) -> str:
+    return f"Revision {state.revision} passed every required gate and serves."

@@ -10,7 +10,7 @@ import dataclasses
 
 from sluice.api import modeldeployment
 from sluice.rollout import case as case_
-from sluice.rollout import model, settle
+from sluice.rollout import labels, model, settle
 from sluice.workloads import revision
 
 
@@ -25,7 +25,7 @@ def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
         message=message,
     )
     event = model.Notice(reason, message, warning=reason not in model.NOT_A_FAILURE)
-    return settle.decision(case, state, settle.Extras(labels=(_label(state),), events=(event,)))
+    return settle.decision(case, state, settle.Extras(labels=(_label(case, state),), events=(event,)))
 
 
 def under_way(case: case_.Case) -> model.Decision | None:
@@ -35,7 +35,7 @@ def under_way(case: case_.Case) -> model.Decision | None:
         return None
     if state.weight:
         return begin(case, state.reason or model.Reason.MARKED_REJECTED, state.message or "")
-    label = _label(state)
+    label = _label(case, state)
     labelled = case.canary is None or case.canary.outcome == label.outcome
     if labelled and case.acknowledged and not case.inputs.protect_only:
         return _end(case, state)
@@ -58,7 +58,10 @@ def _end(case: case_.Case, state: model.State) -> model.Decision:
     return settle.decision(case, None, settle.Extras(ended=ended, events=(event,), wake_after=0.0))
 
 
-def _label(state: model.State) -> model.LabelWrite:
+def _label(case: case_.Case, state: model.State) -> model.LabelWrite:
     failed = state.outcome is not modeldeployment.Outcome.SUPERSEDED
     outcome = revision.OutcomeLabel.REJECTED if failed else revision.OutcomeLabel.SUPERSEDED
-    return model.LabelWrite(state.revision, outcome)
+    reason = state.reason or model.Reason.MARKED_REJECTED
+    return model.LabelWrite(
+        state.revision, outcome, result=labels.result(case, state, state.outcome, reason, state.message or "")
+    )

@@ -73,6 +73,11 @@ def act(inputs: model.Input, now: float = NOW) -> model.Decision:
     return decide.decide(inputs, now)
 
 
+def plain(decision: model.Decision) -> tuple[model.LabelWrite, ...]:
+    """Its label writes, without what they say of how the rollout ended."""
+    return tuple(dataclasses.replace(write, result=None) for write in decision.labels)
+
+
 def sick(how: health.Health) -> model.Revision:
     """`new` with pods like this."""
     return dataclasses.replace(NEW, health=how)
@@ -137,12 +142,16 @@ def test_a_rollback_ends_when_acknowledged_and_labelled(
     done = act(facts(state, new=dataclasses.replace(NEW, outcome=label)))
 
     assert unlabelled.state is not None
-    assert unlabelled.labels == (model.LabelWrite("new", label),)
+    assert plain(unlabelled) == (model.LabelWrite("new", label),)
     assert lagging.state is not None
     assert done.state is None
     assert done.ended is not None
     assert (done.ended.outcome, done.ended.reason) == (outcome, state.reason), reason
     assert done.keep == {"old"}, "its pods may go now"
+    assert unlabelled.labels[0].result is not None, "how it ended is written with the label, for a status that is lost"
+    assert unlabelled.labels[0].result.outcome == done.ended.outcome
+    assert (unlabelled.labels[0].result.reason, unlabelled.labels[0].result.message) == (done.ended.reason, done.ended.message)
+    assert unlabelled.labels[0].result.started_at == model.time_text(state.started_at)
 
 
 HOLDS = [
@@ -253,10 +262,13 @@ def test_promotion_goes_from_weight_to_label_to_end() -> None:
 
     assert (ready.state.phase, ready.traffic) == (Phase.PROMOTING, model.Traffic("old", "new", 10_000, 8))
     assert lagging.labels == ()
-    assert labels.labels == (model.LabelWrite("new", Label.STABLE), model.LabelWrite("old", Label.PREVIOUS))
+    assert plain(labels) == (model.LabelWrite("new", Label.STABLE), model.LabelWrite("old", Label.PREVIOUS))
     assert labels.traffic == ready.traffic
     assert done.ended is not None
     assert (done.state, done.ended.outcome) == (None, Outcome.PROMOTED)
+    assert labels.labels[0].result is not None, "why it serves is written with the label"
+    assert (labels.labels[0].result.outcome, labels.labels[0].result.message) == (Outcome.PROMOTED, done.ended.message)
+    assert labels.labels[1].result is None, "how the old one's own rollout ended stays as it is"
     assert (done.traffic, done.stable) == (model.Traffic("new", epoch=9), "new")
     assert done.order is model.Order.STATUS_FIRST
     assert done.keep == {"old", "new"}, "a proxy may still retry on the old one"
@@ -271,7 +283,7 @@ def test_a_crash_between_the_two_labels_is_repaired() -> None:
 
     assert decision.ended is not None
     assert (decision.ended.outcome, decision.stable) == (Outcome.PROMOTED, "new")
-    assert decision.labels == (model.LabelWrite("old", Label.PREVIOUS),)
+    assert plain(decision) == (model.LabelWrite("old", Label.PREVIOUS),)
 
 
 def test_a_restart_after_the_first_promotions_label_sends_under_a_new_epoch() -> None:
@@ -297,7 +309,7 @@ def test_a_stable_revision_whose_object_is_gone_is_replaced_by_the_previous_one(
     decision = act(facts(None, revisions=(dataclasses.replace(OLD, outcome=Label.PREVIOUS),), wanted="old"))
 
     assert decision.stable == "old"
-    assert decision.labels == (model.LabelWrite("old", Label.STABLE),)
+    assert plain(decision) == (model.LabelWrite("old", Label.STABLE),)
 
 
 def test_environment_takes_the_weight_and_the_step_stays() -> None:
@@ -401,7 +413,7 @@ def test_no_rollout_starts(change: dict[str, Any], why: str | None, labels: tupl
 
     assert decision.state is None
     assert (decision.waiting.reason if decision.waiting is not None else None) == why, reason
-    assert decision.labels == (labels or _repairs(change))
+    assert plain(decision) == (labels or _repairs(change))
     assert decision.traffic.same_split(model.Traffic("old"))
     assert decision.keep == {"old"}
 
@@ -436,7 +448,7 @@ def test_a_spec_that_changes_takes_the_revision_back(wanted: str, why: str, reas
     assert decision.state is not None
     assert (decision.state.phase, decision.state.reason) == (Phase.ROLLING_BACK, why), reason
     assert decision.traffic.weight == 0
-    assert model.LabelWrite("new", Label.SUPERSEDED) in decision.labels
+    assert model.LabelWrite("new", Label.SUPERSEDED) in plain(decision)
 
 
 def test_the_first_revision_is_promoted_by_the_gates_before_traffic() -> None:
@@ -452,7 +464,7 @@ def test_the_first_revision_is_promoted_by_the_gates_before_traffic() -> None:
 
     assert entered.evals == (scenario.EVAL,)
     assert (passed.state.phase, passed.traffic) == (Phase.PROMOTING, model.Traffic(None, epoch=7))
-    assert labels.labels == (model.LabelWrite("new", Label.STABLE),)
+    assert plain(labels) == (model.LabelWrite("new", Label.STABLE),)
 
 
 def test_a_first_revision_that_fails_leaves_nothing_serving() -> None:

@@ -56,7 +56,8 @@ def _labelled(known: revision.Revision, write: rollout.LabelWrite | None) -> rev
     if write is None:
         return known
     number = known.number if write.number is None else write.number
-    return dataclasses.replace(known, outcome=write.outcome, number=number)
+    result = write.result or known.result if write.outcome is not revision.OutcomeLabel.CANDIDATE else None
+    return dataclasses.replace(known, outcome=write.outcome, number=number, result=result)
 
 
 def last_rollout(ended: rollout.Ended, now: float) -> modeldeployment.LastRollout:
