@@ -97,6 +97,8 @@ class ControlPlane:
             pod_cidr="10.244.0.0/16",
             kubernetes_ip="10.96.0.1",
         )
+        self.pki: Final = self._layout.pki
+        """Folder with every certificate that was issued, `front-proxy` among them."""
         self.kubeconfig: Final = self._layout.pki / "admin.kubeconfig"
         self.server: Final = f"https://127.0.0.1:{self._layout.api_port}"
         self._probe = probe.Probe("127.0.0.1", self._layout.api_port, self._layout.pki)
@@ -152,7 +154,7 @@ class ControlPlane:
         if self._with_controller_manager:
             address = ["--bind-address=127.0.0.1", f"--secure-port={ports.free()}", f"--cert-dir={self._directory}"]
             command = components.controller_manager(self._layout, one_account=not self._controller_flags)
-            self._run([*command, *address, *self._controller_flags])
+            self._run([*command, *address, "--horizontal-pod-autoscaler-sync-period=1s", *self._controller_flags])
             self._probe.wait("/api/v1/namespaces/default/serviceaccounts/default", START_SECONDS, self._died)
 
     def _run(self, command: Sequence[str]) -> None:
