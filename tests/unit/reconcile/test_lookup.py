@@ -135,6 +135,18 @@ def test_owned_objects_wake_their_owners(
     assert keys(world, resource, None, obj) == keys(world, resource, obj, None) == wanted
 
 
+def test_readings_of_an_hpa_wake_nobody(world: parts.World) -> None:
+    """Its controller writes them every 15 s; what it says in conditions wakes the model."""
+    labels = {naming.LABEL_MODEL_DEPLOYMENT: "chat"}
+    before = {**owned("HorizontalPodAutoscaler", **labels), "status": {"currentMetrics": [{"type": "Pods", "pods": 1}]}}
+    after = {**before, "status": {"currentMetrics": [{"type": "Pods", "pods": 2}]}}
+    limited = {"type": "ScalingLimited", "status": "True"}
+    resource = resources.HORIZONTAL_POD_AUTOSCALERS
+    assert keys(world, resource, before, after) == set()
+    assert keys(world, resource, before, {**after, "status": {"conditions": [limited]}}) == {"ModelDeployment/chat"}
+    assert keys(world, resource, None, before) == keys(world, resource, before, None) == {"ModelDeployment/chat"}
+
+
 def test_pods_of_evals_wake_models_in_a_rollout(world: parts.World) -> None:
     """Pods of eval Jobs carry no revision, so that no Service selects them: every model in a rollout is looked at."""
     world.apply(parts.model())

@@ -186,3 +186,13 @@ def test_metrics_of_an_earlier_spec_prove_nothing() -> None:
 def test_without_autoscaling_there_is_no_condition() -> None:
     """A condition about what nobody asked for would be noise."""
     assert autoscaling.judge(scaling(known("old", 2, 2), replicas=2), {"old": hpa()}, None) is None
+
+
+def test_new_readings_alone_are_nothing_new() -> None:
+    """The controller writes them every 15 s for each model; a condition or a lost metric is news."""
+    one = hpa()
+    again = hpa(current=[{**one["status"]["currentMetrics"][0], "pods": {"current": {"averageValue": "7"}}}])
+    assert autoscaling.gist(one) == autoscaling.gist(again)
+    assert autoscaling.gist(one) != autoscaling.gist(hpa(current=[{"type": ""}]))
+    assert autoscaling.gist(one) != autoscaling.gist(hpa(said=UNREAD))
+    assert autoscaling.gist(one) != autoscaling.gist({**one, "spec": {"minReplicas": 5}})

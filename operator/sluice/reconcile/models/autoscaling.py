@@ -136,6 +136,14 @@ def judge(scaling: Scaling, hpas: Mapping[str, Mapping[str, Any]], trouble: Trou
     return conditions.make(TYPE, True, Reason.SCALING, "; ".join(_summary(bounds, scaling, hpas)))
 
 
+def gist(obj: Mapping[str, Any]) -> str:
+    """What of an HPA matters here: neither readings nor times. Equal for two versions that say the same."""
+    status = obj.get("status") or {}
+    said = [(each["type"], each["status"], each.get("reason"), each.get("message")) for each in status.get("conditions") or ()]
+    read = [entry.get("type") for entry in status.get("currentMetrics") or ()]
+    return repr((obj["metadata"].get("deletionTimestamp"), obj.get("spec"), said, read))
+
+
 def _words(mistake: schedules.Mistake) -> str:
     return (
         f"Cannot follow spec.autoscaling.schedules[{mistake.schedule}].{mistake.field}: {mistake.value}: {mistake.cause}. "
