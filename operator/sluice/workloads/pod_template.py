@@ -151,13 +151,18 @@ def _identity(template: template_api.Template) -> dict[str, Any]:
     }
 
 
-def _model_parts(name: str, template: template_api.Template, revision_hash: str, defaults: Defaults) -> volumes_.PodParts:
-    """What brings model and adapters to the engine: mounts of what is there, and the download of what is not."""
+def model_items(template: template_api.Template) -> tuple[sources.Item, ...]:
+    """What the engine loads: the model, and its adapters."""
     model = template.model
-    items = (
+    return (
         sources.model_item(model.source, model.revision),
         *(sources.adapter_item(adapter.name, adapter.source, adapter.revision) for adapter in model.adapters or ()),
     )
+
+
+def _model_parts(name: str, template: template_api.Template, revision_hash: str, defaults: Defaults) -> volumes_.PodParts:
+    """What brings model and adapters to the engine: mounts of what is there, and the download of what is not."""
+    model, items = template.model, model_items(template)
     secret = model.credentials_secret_ref
     request = prefetch.Request(
         items=items,

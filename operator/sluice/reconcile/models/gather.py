@@ -19,7 +19,7 @@ from sluice.reconcile.models import files, guards, objects, status
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import files as workload_files  # a field is named files
-from sluice.workloads import pod_template, revision
+from sluice.workloads import pod_template, revision, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,15 +93,23 @@ class Gatherer:
         look = self.files.look(namespace, workload_files.references(template))
         wanted = None if look.contents is None else self._wanted(model, template, look.contents, stored)
         lost = self.files.lost(namespace, name, stored, look)
+        unsupported = () if wanted is None or wanted in stored else self._unsupported(model)
+        wanted = wanted if not unsupported else None
         return Observed(
             model=model,
             resource_version=raw["metadata"]["resourceVersion"],
             revisions=stored if wanted is None or wanted in stored else (*stored, wanted),
             wanted=wanted,
             is_stored=wanted in stored,
-            problems=(*look.problems, *lost, *self._gateway_problems(model)),
+            problems=(*look.problems, *lost, *unsupported, *self._gateway_problems(model)),
             contents=look.contents,
         )
+
+    def _unsupported(self, model: modeldeployment.ModelDeployment) -> tuple[status.Problem, ...]:
+        """What the cluster cannot do that a new revision asks for."""
+        items = pod_template.model_items(model.spec.template)
+        why = sources.unsupported(items, image_volumes=self.defaults.image_volumes)
+        return () if why is None else (status.Problem(status.Reason.SOURCE_UNSUPPORTED, f"{why}. What runs is left alone"),)
 
     def _wanted(
         self,

@@ -54,6 +54,8 @@ class Reason(enum.StrEnum):
     """The rollout's plan cannot be made: a gate or a data set does not exist, or a weight falls."""
     INVALID_SCHEDULE = "InvalidSchedule"
     """A schedule of spec.autoscaling has a cron expression that never fits or an unknown time zone."""
+    SOURCE_UNSUPPORTED = "SourceUnsupported"
+    """The cluster cannot mount a source of spec.template.model: oci:// needs Kubernetes 1.35. What runs is left alone."""
     FILE_NOT_FOUND = "FileNotFound"
     """A ConfigMap, or its key, that spec.template.model takes a file from does not exist. What runs is left alone."""
     FILE_NOT_TEXT = "FileNotText"
