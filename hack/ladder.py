@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
+
+from hack.vllm import install
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RESULTS: Final = ROOT / "build" / "test"
@@ -44,6 +46,8 @@ class Level:
     missing: Callable[[], str | None] = lambda: None
     needs_kubernetes: bool = False
     """Whether its tests start Kubernetes' programs, which a first run has to build: no test's time limit covers that."""
+    needs_vllm: bool = False
+    """Whether its tests start vLLM, which a first run has to download: the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +77,23 @@ def _needs_cluster() -> str | None:
     return None
 
 
+def _needs_vllm() -> str | None:
+    if (lack := install.supported()) is not None:
+        return lack
+    if os.geteuid() != 0:
+        return "vLLM's packages are laid over Debian's by mounts, which need root"
+    if shutil.which("apt-get") is None:
+        return "Debian's packages are installed by apt-get, which this machine does not have"
+    return None
+
+
 LEVELS: Final = (
     Level("unit", "pure functions, virtual clock, property tests"),
     Level("golden", "real envoy --mode validate", _needs_linux),
     Level("crd", "real API server", _needs_linux, needs_kubernetes=True),
     Level("controlplane", "real API server and controller manager", _needs_linux, needs_kubernetes=True),
     Level("dataplane", "real Envoy", _needs_linux),
+    Level("vllm", "real vLLM on a CPU, and the parsers of its versions", _needs_vllm, needs_vllm=True),
     Level("e2e", "real cluster, real Envoy, real engine", _needs_cluster, needs_kubernetes=True),
 )
 
@@ -94,11 +109,9 @@ def run_level(level: Level) -> Result:
     report.unlink(missing_ok=True)
     print(f"\n==> {level.name}: {level.parts}", flush=True)
     started = time.monotonic()
-    if (
-        level.needs_kubernetes
-        and subprocess.run([sys.executable, "-m", "hack.cluster", "build"], cwd=ROOT, check=False).returncode
-    ):
-        return Result(level, seconds=time.monotonic() - started, problem="Kubernetes could not be built")
+    for module, what in preparations(level):
+        if subprocess.run([sys.executable, "-m", *module], cwd=ROOT, check=False).returncode:
+            return Result(level, seconds=time.monotonic() - started, problem=f"{what} could not be prepared")
     done = subprocess.run([sys.executable, "-m", "pytest", str(folder), f"--junitxml={report}"], cwd=ROOT, check=False)
     seconds = time.monotonic() - started
     counts = read_counts(report) if report.is_file() else Counts()
@@ -107,6 +120,14 @@ def run_level(level: Level) -> Result:
         done.returncode, f"pytest ended with {done.returncode}"
     )
     return Result(level, counts, seconds, problem=problem)
+
+
+def preparations(level: Level) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What has to be there before the level's tests: a program of ours that makes it, and its name."""
+    if level.needs_kubernetes:
+        yield ("hack.cluster", "build"), "Kubernetes"
+    if level.needs_vllm:
+        yield ("hack.vllm",), "vLLM"
 
 
 def run_check() -> Result:

@@ -57,9 +57,14 @@ def versions() -> list[str]:
     return [_minor(install.version()), *OTHERS]
 
 
-def cached() -> bool:
-    """Return whether all that `parse` needs is in the cache, so that nothing would be downloaded."""
-    return (cache.directory("vllm") / install.key()).exists() and all(_home(version).exists() for version in OTHERS)
+def prepare(version: str) -> None:
+    """Have in the cache what `parse` needs.
+
+    Raises:
+        errors.ImageError: this machine cannot run vLLM, or there is no such version.
+    """
+    install.ensure()
+    _overlay(version)
 
 
 def parse(version: str, lines: Sequence[Sequence[str]], folders: Mapping[str, Path] | None = None) -> Answer:

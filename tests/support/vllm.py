@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,15 +23,18 @@ import httpx
 from hack.images import catalogue, rootfs, sandbox
 from hack.models import make
 from hack.vllm import install
+from sluice.api import template as template_api  # parameters are named template
+from sluice.workloads import files, pod_template, volumes
 from tests.support import ports
 
-START_SECONDS: Final = 180
-"""25 s of CPU on an idle machine."""
+START_SECONDS: Final = 300
+"""It takes 25 s of CPU: on a busy machine, minutes."""
 STOP_SECONDS: Final = 30
-SMALL: Final = ("--enforce-eager", "--max-model-len=512", "--max-num-seqs=8", "--num-gpu-blocks-override=256")
-"""What makes a start quick and small."""
 ENGINE_PROCESS: Final = "EngineCore"
 SCRIPTS: Final = Path(__file__).parents[2] / "operator" / "sluice" / "workloads" / "engine_files"
+
+
+DRAIN_SECONDS: Final = 30.0
 
 
 class EngineError(AssertionError):
@@ -71,12 +74,12 @@ class Server:
             pending += children(pid)
 
     @contextlib.contextmanager
-    def stopped(self, pid: int | None = None) -> Iterator[None]:
-        """Keep a process, by default the engine, from running meanwhile."""
+    def stopped(self, pid: int | None = None) -> Iterator[int]:
+        """Keep a process, by default the engine, from running meanwhile; gives its id."""
         stopped = self.engine_pid if pid is None else pid
         os.kill(stopped, signal.SIGSTOP)
         try:
-            yield
+            yield stopped
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(stopped, signal.SIGCONT)
@@ -127,6 +130,9 @@ def serving(
         env: Beside what the image sets.
     """
     port = ports.free()
+    home = folder / f"home-{port}"
+    home.mkdir()
+    home.chmod(0o777)  # the server's user is another
     box = sandbox.Sandbox(
         rootfs.ensure_directory(),
         binds={
@@ -135,6 +141,7 @@ def serving(
             **{f"/{catalogue.MODELS}/{name}": path for name, path in make.ensure().items()},
             **(binds or {}),
         },
+        writable={volumes.HOME: home},
         env=install.environment() | dict(env or {}),
     )
     command = box.command(
@@ -152,14 +159,50 @@ def serving(
         process.wait(STOP_SECONDS)
 
 
+@contextlib.contextmanager
+def deployed(folder: Path, template: Mapping[str, Any], *, binds: Mapping[str, Path] | None = None) -> Iterator[Server]:
+    """The server that the operator would run for this `spec.template` of the ModelDeployment `chat`, and nothing else.
+
+    Command line and environment are those of its pod; the files of the revision are our scripts and what `binds` has.
+    """
+    rendered = pod_template.render_pod_template(
+        "chat",
+        template_api.Template.model_validate(template),
+        revision_hash="00000000",
+        defaults=pod_template.Defaults(engine_image="vllm/vllm-openai:v0.32.0"),
+        timing=pod_template.Timing(startup=START_SECONDS, drain=DRAIN_SECONDS),
+    )
+    container = rendered["spec"]["containers"][0]
+    arguments = [argument for argument in container["args"] if not argument.startswith(("--host=", "--port="))]
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    with serving(folder, arguments, binds={files.MOUNT_PATH: SCRIPTS, **(binds or {})}, env=env) as server:
+        yield server
+
+
+def template(*extra_args: str, **engine: Any) -> dict[str, Any]:
+    """A `spec.template` of the good model that starts quickly."""
+    args = {"maxModelLen": 512, "maxNumSeqs": 8, **engine.pop("args", {})}
+    vllm = {"args": args, "extraArgs": ["--enforce-eager", "--num-gpu-blocks-override=256", *extra_args], **engine}
+    return {"model": {"source": "file:///models/good"}, "engine": {"type": "VLLM", "vllm": vllm}}
+
+
 def _wait_ready(server: Server) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while server.process.poll() is None and time.monotonic() < deadline:
+    def is_ready() -> bool:
+        if server.process.poll() is not None:
+            raise EngineError(f"vLLM ended:\n{server.log.read_text()[-4000:]}")
         with contextlib.suppress(httpx.HTTPError):
-            if server.get("/health").status_code == 200:
-                return
-        time.sleep(0.2)
-    raise EngineError(f"vLLM did not start:\n{server.log.read_text()[-4000:]}")
+            return server.get("/health").status_code == httpx.codes.OK
+        return False
+
+    wait(is_ready, "vLLM is ready", seconds=START_SECONDS)
+
+
+def wait(done: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
+    """Look until it is so. Raises AssertionError when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
 
 
 def chat(model: str, question: str, **more: Any) -> dict[str, Any]:

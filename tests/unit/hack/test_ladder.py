@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hack import ladder
+from hack.vllm import install
 
-UNIT, CRD, E2E = (next(level for level in ladder.LEVELS if level.name == name) for name in ("unit", "crd", "e2e"))
+UNIT, CRD, VLLM, E2E = (next(level for level in ladder.LEVELS if level.name == name) for name in ("unit", "crd", "vllm", "e2e"))
 
 
 def test_levels_above_a_failed_one_do_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +39,24 @@ def test_the_summary_names_every_level_and_adds_up() -> None:
     assert any("crd" in line and "FAILED: tests failed (5 passed, 2 failed, 0 skipped)" in line for line in lines)
     assert any("e2e" in line and "not run: the embedded cluster needs root" in line for line in lines)
     assert lines[-1] == "Total: 15 passed, 2 failed, 1 skipped"
+
+
+def test_what_a_level_needs_is_made_before_its_tests() -> None:
+    """Builds and downloads of a first run must not count against the time limit of a test."""
+    made = {level.name: [module for module, _ in ladder.preparations(level)] for level in (UNIT, CRD, VLLM)}
+    assert made == {"unit": [], "crd": [("hack.cluster", "build")], "vllm": [("hack.vllm",)]}
+
+
+def test_real_vllm_comes_before_the_cluster_that_runs_it() -> None:
+    """What it shows in minutes is not looked for in pods."""
+    names = [level.name for level in ladder.LEVELS]
+    assert names.index("dataplane") < names.index("vllm") < names.index("e2e")
+
+
+def test_machine_that_cannot_run_vllm_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level is left out with the reason, and is no failure."""
+    monkeypatch.setattr(install, "supported", lambda: "vLLM's CPU kernels need AVX2")
+    assert VLLM.missing() == "vLLM's CPU kernels need AVX2"
 
 
 def test_unknown_levels_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
