@@ -69,7 +69,7 @@ def test_a_version_that_is_said_decides() -> None:
         (
             template({"tensorParallelSize": 4, "dataParallelSize": 2}, gpus=4),
             (
-                "spec.template.resources.gpu.count 4",
+                "resources.gpu.count 4",
                 "tensorParallelSize 4",
                 "dataParallelSize 2",
                 "need 8 GPUs",
