@@ -83,9 +83,10 @@ KINDS: Final = (
             _condition("Ready"),
             _condition("Ready", "reason", title="Reason"),
             Column("Model", ".status.model"),
-            Column("Replicas", ".status.readyReplicas", "integer"),
-            Column("Canary%", ".status.rollout.weight"),
-            Column("Phase", ".status.rollout.phase"),
+            Column("Revision", ".status.stableRevision"),
+            Column("Replicas", ".status.podsReady"),
+            Column("Canary", ".status.rollout.weight"),
+            Column("URL", ".status.url"),
             AGE,
         ),
         scale={

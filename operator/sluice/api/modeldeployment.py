@@ -14,6 +14,7 @@ import pydantic
 from sluice.api import autoscaling as autoscaling_  # a field is named autoscaling
 from sluice.api import base, network
 from sluice.api import conditions as cond  # a field is named conditions
+from sluice.api import history as history_  # a field is named history
 from sluice.api import template as template_  # a field is named template
 
 KIND: Final = "ModelDeployment"
@@ -178,6 +179,14 @@ class ModelDeploymentSpec(base.ApiModel):
         ),
     ] = ()
     rollout: Annotated[Rollout, pydantic.Field(description="How a new revision is judged and promoted.")] = Rollout()
+    revision_history_limit: Annotated[
+        int,
+        pydantic.Field(
+            ge=0,
+            le=history_.LIMIT_MAX,
+            description="Revisions that are kept beside those in use. A rejected one that is forgotten may be tried again.",
+        ),
+    ] = 10
 
     model_config = pydantic.ConfigDict(
         json_schema_extra=base.validations(
@@ -329,6 +338,11 @@ class ModelDeploymentStatus(base.ApiModel):
     model: Annotated[str | None, pydantic.Field(max_length=128, description="Served name of the model.")] = None
     replicas: Annotated[int, pydantic.Field(ge=0, description="Pods of the stable revision.")] = 0
     ready_replicas: Annotated[int, pydantic.Field(ge=0, description="Those that are ready.")] = 0
+    pods_ready: Annotated[str, pydantic.Field(max_length=16, description="The same for people: ready/wanted.")] = ""
+    url: Annotated[
+        str | None,
+        pydantic.Field(max_length=256, description="Where clients ask: the first Gateway, or the Service where there is none."),
+    ] = None
     selector: Annotated[
         str | None, pydantic.Field(max_length=512, description="Label selector of the stable revision's pods, for /scale.")
     ] = None
@@ -338,6 +352,14 @@ class ModelDeploymentStatus(base.ApiModel):
     epoch: Annotated[int, pydantic.Field(ge=0, description="Highest traffic epoch ever written.")] = 0
     rollout: Annotated[RolloutStatus | None, pydantic.Field(description="The rollout under way.")] = None
     last_rollout: Annotated[LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = None
+    history: Annotated[
+        tuple[history_.HistoryEntry, ...],
+        pydantic.Field(
+            max_length=history_.ENTRIES_MAX,
+            description="Revisions that are kept, the newest first: what became of each and why.",
+            json_schema_extra=base.map_list("revision"),
+        ),
+    ] = ()
     resolved: Annotated[
         tuple[ResolvedRevision, ...],
         pydantic.Field(

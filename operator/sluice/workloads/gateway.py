@@ -30,6 +30,12 @@ def object_name(gateway: str) -> str:
     return f"{gateway}-gateway"
 
 
+def address(gateway: api.Gateway) -> str:
+    """Where clients in the cluster reach the Gateway's first listener."""
+    metadata = gateway.metadata
+    return f"http://{object_name(metadata.name)}.{metadata.namespace}.svc:{gateway.spec.listeners[0].port}"
+
+
 def tls_secret_name(gateway: str) -> str:
     """Name of the Secret with the proxies' certificate."""
     return f"{gateway}-gateway-tls"

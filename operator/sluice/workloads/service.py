@@ -9,6 +9,11 @@ from sluice.api import naming
 from sluice.workloads import pod_template
 
 
+def address(namespace: str, name: str) -> str:
+    """Where clients in the cluster reach the stable revision without a Gateway."""
+    return f"http://{name}.{namespace}.svc:{pod_template.PORT}"
+
+
 def build_revision_service(*, namespace: str, name: str, revision_hash: str, owner: Mapping[str, Any]) -> dict[str, Any]:
     """Service `<name>-<hash>`: where evals ask this revision directly, and whose EndpointSlices the gateway follows."""
     labels = pod_template.revision_labels(name, revision_hash)

@@ -65,12 +65,12 @@ class View:
 
 def build_status(view: View, *, now: str) -> api.GatewayStatus:
     """The status to write. `now` is an RFC 3339 time."""
-    metadata, spec = view.gateway.metadata, view.gateway.spec
+    metadata = view.gateway.metadata
     old_routes = {route.name: route for route in view.gateway.status.routes}
     return api.GatewayStatus(
         observed_generation=metadata.generation,
         conditions=conditions.merge(view.gateway.status.conditions, _conditions(view), generation=metadata.generation, now=now),
-        address=(f"http://{gateway_objects.object_name(metadata.name)}.{metadata.namespace}.svc:{spec.listeners[0].port}"),
+        address=gateway_objects.address(view.gateway),
         proxies=api.ProxyStatus(connected=view.connected, in_sync=view.in_sync, rejected=view.rejected),
         routes=tuple(
             route.model_copy(
