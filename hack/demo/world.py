@@ -102,7 +102,8 @@ class World:
         overlay = _write(FOLDER / "install" / "kustomization.yaml", _install_overlay(self.images))
         await self.kubectl("apply", "--server-side", "-k", str(overlay.parent))
         await self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "-l", "app.kubernetes.io/name=sluice")
-        await self.kubectl("-n", "sluice-system", "rollout", "status", "deployment/sluice-operator", "--timeout=120s")
+        for name in ("sluice-operator", "sluice-metrics"):
+            await self.kubectl("-n", "sluice-system", "rollout", "status", f"deployment/{name}", "--timeout=120s")
 
     async def apply_examples(self) -> None:
         """Applies `examples/demo` with the data set and the keys that do not belong into Git."""
@@ -236,7 +237,7 @@ def _install_overlay(images: Images) -> dict[str, Any]:
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [_up(Path("manifests"))],
+        "resources": [_up(Path("manifests")), _up(Path("manifests/metrics"))],
         "images": [_image("localhost/sluice/operator", images.operator)],
         "patches": [{"patch": json.dumps(patch)}],
     }

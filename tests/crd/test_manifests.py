@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pathlib
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from sluice.kube import resources
+from sluice.workloads import metrics_api
 from tests.support import controlplane
 
 MANIFESTS = pathlib.Path(__file__).resolve().parents[2] / "manifests"
@@ -22,6 +26,14 @@ def installed(cluster: controlplane.ControlPlane) -> controlplane.ControlPlane:
     cluster.kubectl("apply", "--server-side", "-f", str(MANIFESTS / "namespace.yaml"))
     cluster.kubectl("apply", "--server-side", "--validate=strict", "-k", str(MANIFESTS))
     return cluster
+
+
+@pytest.fixture(scope="module")
+def with_metrics(installed: controlplane.ControlPlane) -> Iterator[controlplane.ControlPlane]:
+    """With manifests/metrics applied as well. Nobody serves that API here, so its registration goes first again."""
+    installed.kubectl("apply", "--server-side", "--validate=strict", "-k", str(MANIFESTS / "metrics"))
+    yield installed
+    installed.kubectl("delete", "apiservice", metrics_api.API_SERVICE)
 
 
 def can(cluster: controlplane.ControlPlane, who: str, verb: str, what: str, namespace: str, name: str = "") -> bool:
@@ -44,6 +56,30 @@ def test_pods_keep_to_the_restricted_standard(installed: controlplane.ControlPla
 def test_installing_twice_changes_nothing(installed: controlplane.ControlPlane) -> None:
     """GitOps applies the same files for ever."""
     assert installed.kubectl("diff", "--server-side", "-k", str(MANIFESTS), check=False).stdout == ""
+
+
+def test_the_metrics_overlay_keeps_to_the_standard_and_changes_nothing_twice(with_metrics: controlplane.ControlPlane) -> None:
+    """As the rest of the installation does; what the operator writes into the registration is not taken back."""
+    applied = with_metrics.kubectl("apply", "--server-side", "-f", str(MANIFESTS / "metrics" / "metrics.yaml"))
+    assert applied.stderr == ""
+    bundle = {"spec": {"caBundle": base64.b64encode((with_metrics.pki / "ca.crt").read_bytes()).decode()}}
+    patch = ("patch", "apiservice", metrics_api.API_SERVICE, "--field-manager=sluice", "--type=merge", "-p", json.dumps(bundle))
+    with_metrics.kubectl(*patch)
+    with_metrics.kubectl("apply", "--server-side", "-k", str(MANIFESTS / "metrics"))
+    read = ("get", "apiservice", metrics_api.API_SERVICE, "-o", "jsonpath={.spec.caBundle}")
+    assert with_metrics.kubectl(*read).stdout == bundle["spec"]["caBundle"]
+
+
+def test_the_metrics_server_may_do_what_its_table_declares(with_metrics: controlplane.ControlPlane) -> None:
+    """By our role and by Kubernetes' own for aggregated API servers; no Secret is among it."""
+    account = f"system:serviceaccount:{OPERATOR_NAMESPACE}:sluice-metrics"
+    for resource in resources.METRICS:
+        for rule in resource.rules:
+            namespace = "kube-system" if resource is resources.DELEGATION else "default"
+            what = f"{resource.plural}.{resource.group}".rstrip(".")
+            name = rule.names[0] if rule.names else ""
+            assert can(with_metrics, account, min(rule.verbs), what, namespace, name), what
+    assert not can(with_metrics, account, "get", "secrets", OPERATOR_NAMESPACE)
 
 
 def test_operator_may_do_what_its_table_declares(installed: controlplane.ControlPlane) -> None:
