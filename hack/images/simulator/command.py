@@ -18,6 +18,10 @@ ANSWERS = "answers.json"
 HOLD_HEADERS = "hold_headers.HoldHeaders"
 
 
+INHERENT = ("HoldHeaders",)
+"""Middleware whose effect the simulator has anyway: it sends no headers before the first token."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What `vllm serve` was told; flags without a meaning here are accepted and ignored."""
@@ -30,6 +34,8 @@ class Options:
     always_usage: bool
     shutdown_seconds: float
     max_queued: int | None
+    max_running: int
+    counts_load: bool
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -45,19 +51,27 @@ def parse(arguments: Sequence[str]) -> Options:
     serve.add_argument("--enable-force-include-usage", action="store_true")
     serve.add_argument("--shutdown-timeout", type=float, default=0)
     serve.add_argument("--max-num-queued-reqs", type=int)
+    serve.add_argument("--max-num-seqs", type=int, default=engine.MAX_RUNNING)
+    serve.add_argument("--enable-server-load-tracking", action="store_true")
+    serve.add_argument("--lora-modules", nargs="+", default=[])
     given, _ = parser.parse_known_args(arguments)
     model = given.model or given.model_flag
     if not model:
         parser.error("no model is given")
     return Options(
         model=model,
-        served_names=tuple(given.served_model_name) or (model,),
+        served_names=(
+            *(given.served_model_name or (model,)),
+            *(adapter.partition("=")[0] for adapter in given.lora_modules),
+        ),
         host=given.host,
         port=given.port,
         middleware=tuple(given.middleware),
         always_usage=given.enable_force_include_usage,
         shutdown_seconds=given.shutdown_timeout,
         max_queued=given.max_num_queued_reqs,
+        max_running=given.max_num_seqs,
+        counts_load=given.enable_server_load_tracking,
     )
 
 
@@ -92,11 +106,13 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM; the exit status."""
     options = parse(arguments)
     try:
-        model = engine.Engine(load_answers(options.model), options.served_names, options.max_queued)
+        model = engine.Engine(
+            load_answers(options.model), options.served_names, options.max_queued, max_running=options.max_running
+        )
         fuses = load_fuses(options.middleware)
     except (OSError, ImportError, ValueError) as failure:
         print(f"Cannot serve {options.model}: {failure}", file=sys.stderr)
         return 1
-    app = server.build_app(model, fuses, always_usage=options.always_usage)
+    app = server.build_app(model, fuses, always_usage=options.always_usage, counts_load=options.counts_load)
     web.run_app(app, host=options.host, port=options.port, shutdown_timeout=options.shutdown_seconds, access_log=None)
     return 0

@@ -6,16 +6,21 @@ It knows nothing of HTTP. A token is a word; real tokenizers make more of them.
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 import prometheus_client
 
 TOKEN_SECONDS = 0.005
 """How long one token takes."""
+MAX_RUNNING = 256
+"""Requests that are answered at once; further ones wait."""
 UNKNOWN = "I do not know."
 LATENCY_BUCKETS = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+NEXT_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+ITERATION_BUCKETS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 FIRST_TOKEN_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
@@ -63,10 +68,17 @@ class Metrics:
         self.prompt = self._counter("prompt_tokens", "Tokens of prompts").labels(**labels)
         self.generation = self._counter("generation_tokens", "Tokens of answers").labels(**labels)
         self.first_token = self._histogram("time_to_first_token_seconds", "Time to the first token", FIRST_TOKEN_BUCKETS)
+        self.between = self._histogram("inter_token_latency_seconds", "Time between tokens", NEXT_TOKEN_BUCKETS).labels(
+            **labels
+        )
+        self.iteration = self._histogram("iteration_tokens_total", "Tokens of a step", ITERATION_BUCKETS).labels(**labels)
+        self._counter("num_preemptions", "Requests put off").labels(**labels)
+        prometheus_client.ProcessCollector(registry=self.registry)
         self.latency = self._histogram("e2e_request_latency_seconds", "Time to the last token", LATENCY_BUCKETS)
         success = self._counter("request_success", "Requests that ended", "finished_reason")
         self.success = {
-            reason: success.labels(**labels, finished_reason=reason) for reason in ("stop", "length", "abort", "error")
+            reason: success.labels(**labels, finished_reason=reason)
+            for reason in ("stop", "length", "abort", "error", "repetition")
         }
         self.first, self.last = self.first_token.labels(**labels), self.latency.labels(**labels)
 
@@ -84,45 +96,66 @@ class Metrics:
 class Engine:
     """Answers prompts from a table, one token after another."""
 
-    def __init__(self, answers: Mapping[str, str], served_names: Sequence[str], max_queued: int | None = None) -> None:
+    def __init__(
+        self,
+        answers: Mapping[str, str],
+        served_names: Sequence[str],
+        max_queued: int | None = None,
+        *,
+        max_running: int = MAX_RUNNING,
+    ) -> None:
         self._answers = answers
         self._max_queued = max_queued
+        self._places = asyncio.Semaphore(max_running)
         self.names = tuple(served_names)
         self.metrics = Metrics(self.names[0])
         self.in_flight = 0
 
-    def complete(self, prompt: str, max_tokens: int | None) -> Completion:
-        """Return the answer to a prompt; `max_tokens` cuts it off."""
+    def complete(self, prompt: str, max_tokens: int | None, *, endless: bool = False) -> Completion:
+        """Return the answer to a prompt; `max_tokens` cuts it off. An endless one begins anew until it is cut off."""
         tokens = split_tokens(self._answers.get(prompt.strip(), UNKNOWN))
+        if endless and max_tokens is not None:
+            return Completion(tuple(itertools.islice(itertools.cycle(tokens), max_tokens)), "length", len(split_tokens(prompt)))
         kept = tokens[:max_tokens]
         return Completion(kept, "stop" if len(kept) == len(tokens) else "length", len(split_tokens(prompt)))
 
-    async def generate(self, completion: Completion) -> AsyncIterator[str]:
+    async def generate(self, completion: Completion) -> AsyncGenerator[str, None]:
         """Yield the answer's tokens as they come about, and count them.
 
         Raises:
             BusyError: there are too many requests in flight; before the first token.
         """
         started = time.monotonic()
-        with self._counted():
+        async with self._counted():
             self.metrics.prompt.inc(completion.prompt_tokens)
+            last = started
             for position, token in enumerate(completion.tokens):
                 await asyncio.sleep(TOKEN_SECONDS)
+                now = time.monotonic()
                 if position == 0:
-                    self.metrics.first.observe(time.monotonic() - started)
+                    self.metrics.first.observe(now - started)
+                else:
+                    self.metrics.between.observe(now - last)
+                last = now
                 self.metrics.generation.inc()
+                self.metrics.iteration.observe(1)
                 yield token
             self.metrics.last.observe(time.monotonic() - started)
             self.metrics.success[completion.finish_reason].inc()
 
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
         if self._max_queued is not None and self.in_flight >= self._max_queued:
             raise BusyError
         self.in_flight += 1
-        self.metrics.running.set(self.in_flight)
+        self.metrics.waiting.inc()
+        running = False
         try:
-            yield
+            async with self._places:
+                running = True
+                self.metrics.waiting.dec()
+                self.metrics.running.inc()
+                yield
         finally:
             self.in_flight -= 1
-            self.metrics.running.set(self.in_flight)
+            (self.metrics.running if running else self.metrics.waiting).dec()

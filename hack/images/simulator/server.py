@@ -37,9 +37,9 @@ class RequestError(Exception):
         return web.json_response({"error": error}, status=self.status)
 
 
-def build_app(model: engine.Engine, fuses: Sequence[Fuse], *, always_usage: bool) -> web.Application:
-    """Return the application; `always_usage` reports the usage in every chunk of a stream."""
-    routes = _Routes(model, always_usage=always_usage)
+def build_app(model: engine.Engine, fuses: Sequence[Fuse], *, always_usage: bool, counts_load: bool = True) -> web.Application:
+    """Return the application; `always_usage` reports the usage in every chunk of a stream. /load is 0 unless it counts."""
+    routes = _Routes(model, always_usage=always_usage, counts_load=counts_load)
     app = web.Application(middlewares=[_counting(model), _failing(fuses)])
     app.router.add_get("/health", routes.health)
     app.router.add_get("/ping", routes.health)
@@ -82,9 +82,10 @@ def _counting(model: engine.Engine) -> Any:
 
 
 class _Routes:
-    def __init__(self, model: engine.Engine, *, always_usage: bool) -> None:
+    def __init__(self, model: engine.Engine, *, always_usage: bool, counts_load: bool) -> None:
         self._model = model
         self._always_usage = always_usage
+        self._counts_load = counts_load
 
     async def health(self, _: web.Request) -> web.Response:
         return web.Response()
@@ -93,7 +94,7 @@ class _Routes:
         return web.json_response({"version": VERSION})
 
     async def load(self, _: web.Request) -> web.Response:
-        return web.json_response({"server_load": self._model.in_flight})
+        return web.json_response({"server_load": self._model.in_flight if self._counts_load else 0})
 
     async def metrics(self, _: web.Request) -> web.Response:
         text = prometheus_client.generate_latest(self._model.metrics.registry)
@@ -127,7 +128,8 @@ class _Routes:
 
     async def _answer(self, request: web.Request, body: Mapping[str, Any], prompt: str, shape: "Shape") -> web.StreamResponse:
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        completion = self._model.complete(prompt, limit if isinstance(limit, int) else None)
+        endless = bool(body.get("ignore_eos"))
+        completion = self._model.complete(prompt, limit if isinstance(limit, int) else None, endless=endless)
         head = {"id": f"{shape.prefix}-{uuid.uuid4().hex}", "created": int(time.time()), "model": self._model.names[0]}
         if body.get("stream"):
             options = body.get("stream_options") or {}

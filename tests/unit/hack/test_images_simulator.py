@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,12 @@ from hack.images.simulator import command, engine, server
 from hack.models import answers
 from hack.vllm.middleware import sluice_demo
 from sluice.api import template as template_api  # parameters are named template
-from sluice.workloads import vllm_args
+from sluice.workloads import pod_metrics, vllm_args
+from sluice.workloads.engine_files import liveness
 
 ANSWERS = answers.table(answers.Name.GOOD, answers.load())
 QUESTION = "What is the capital of Peru?"
+ENGINE_FILES = Path(liveness.__file__).parent
 
 
 def build_client(fuses: list[server.Fuse] | None = None, max_queued: int | None = None, *, usage: bool = True) -> Any:
@@ -54,6 +58,7 @@ def test_operator_s_command_line_is_understood() -> None:
     assert (options.model, options.served_names, options.port) == ("/models/good", ("chat",), 8000)
     assert options.middleware == ("sluice_demo.FailAfter",)
     assert (options.always_usage, options.shutdown_seconds, options.max_queued) == (True, 30.0, 4)
+    assert options.counts_load
 
 
 def test_other_commands_are_refused() -> None:
@@ -110,6 +115,59 @@ async def test_busy_engine_refuses() -> None:
         for stream in (False, True):
             assert (await client.post("/v1/chat/completions", json=chat(stream=stream))).status == 503
         assert (await client.get("/health")).status == 200
+
+
+async def test_probe_and_autoscaler_find_what_they_find_in_vllm() -> None:
+    """All figures of the liveness probe and all metrics that pods are scaled by have their names here too."""
+    async with build_client() as client:
+        await client.post("/v1/chat/completions", json=chat(stream=True))
+        text = await (await client.get("/metrics")).text()
+        load = await (await client.get("/load")).json()
+    lines = text.encode().split(b"\n")
+    assert [figure for figure in liveness.ENGINE_FIGURES if not any(line.startswith(figure) for line in lines)] == []
+    names = {line.partition("{")[0] for line in text.splitlines()}
+    scaled_by = {pod_metrics.RUNNING, pod_metrics.WAITING, pod_metrics.KV_CACHE, pod_metrics.ANSWERS}
+    assert scaled_by | {f"{name}_bucket" for name in (pod_metrics.FIRST_TOKEN, pod_metrics.INTER_TOKEN)} <= names
+    assert load == {"server_load": 0}
+
+
+async def test_requests_beyond_the_batch_wait() -> None:
+    """As with --max-num-seqs: what runs and what waits is told apart, and both end."""
+    model = engine.Engine(ANSWERS, ["chat"], max_running=1)
+    first, second = (model.generate(model.complete(QUESTION, 50, endless=True)) for _ in range(2))
+    await anext(first)
+    waiting = asyncio.ensure_future(anext(second))
+    await asyncio.sleep(0)
+    assert (gauge(model, "running"), gauge(model, "waiting"), model.in_flight) == (1, 1, 2)
+    await first.aclose()
+    await waiting
+    await second.aclose()
+    assert (gauge(model, "running"), gauge(model, "waiting"), model.in_flight) == (0, 0, 0)
+
+
+def gauge(model: engine.Engine, name: str) -> float | None:
+    """The number of requests that run or wait."""
+    return model.metrics.registry.get_sample_value(f"vllm:num_requests_{name}", {"engine": "0", "model_name": "chat"})
+
+
+def test_held_headers_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middleware of the operator is accepted: the simulator sends its headers with the first token anyway."""
+    monkeypatch.syspath_prepend(str(ENGINE_FILES))
+    assert command.load_fuses(["hold_headers.HoldHeaders"]) == []
+
+
+def test_adapters_are_served_by_their_names() -> None:
+    """Beside the model's own name, and after it."""
+    options = command.parse(
+        ["serve", "/models/good", "--served-model-name=chat", "--lora-modules", "a=/a", "b=/b", "--enable-lora"]
+    )
+    assert options.served_names == ("chat", "a", "b")
+
+
+def test_endless_answers_have_the_length_that_is_asked_for() -> None:
+    """`ignore_eos` is how tests keep a stream open."""
+    completion = engine.Engine({"q": "one two"}, ["m"]).complete("q", 5, endless=True)
+    assert (len(completion.tokens), completion.finish_reason) == (5, "length")
 
 
 async def test_fuse_fails_completions_and_leaves_probes_alone() -> None:
