@@ -200,7 +200,9 @@ class Template(base.ApiModel):
     scheduling: Annotated[Scheduling | None, pydantic.Field(description="Where pods run.")] = None
     service_account_name: Annotated[
         pod_fields.ObjectName | None,
-        pydantic.Field(description="ServiceAccount of the pods, with its token. Default: the namespace's, without a token."),
+        pydantic.Field(
+            description="ServiceAccount of the pods, which says whether its token is mounted. Default: the namespace's, without it."
+        ),
     ] = None
     image_pull_secrets: Annotated[
         tuple[pod_fields.LocalObjectRef, ...] | None,
