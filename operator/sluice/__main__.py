@@ -28,10 +28,10 @@ from sluice.metricsapi import numbers as metrics_numbers
 from sluice.metricsapi import server as metrics_server
 from sluice.observability import http, logs, metrics, watchdog
 from sluice.pki import authority, identity
-from sluice.reconcile import controller, evidence, measure, metrics_api, objects, policies, programmer, traffic, trust
+from sluice.reconcile import controller, evidence, measure, metrics_api, objects, platform, policies, programmer, traffic, trust
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
-from sluice.reconcile.models import evals, files, gather
+from sluice.reconcile.models import admission, evals, files, gather
 from sluice.reconcile.models import reconcile as models
 from sluice.sources import envoy, poller
 from sluice.xds import server
@@ -139,6 +139,7 @@ class Replica:
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
         self.trust = trust.Trust(client, settings.namespace, self.clock, settings.xds_address)
         self.metrics_api = metrics_api.MetricsApi(client, self.trust, self.clock, settings.namespace, self._leads)
+        self.rules = platform.Platform(client, self.cache, settings.namespace, self.clock, self.numbers)
         self.recorder = kube_events.Recorder(client, instance=settings.pod_name, now=self.clock.now)
         self._session: aiohttp.ClientSession | None = None
         self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
@@ -180,7 +181,8 @@ class Replica:
             stack.push_async_callback(ads.stop)
             stack.push_async_callback(self._cancel, asyncio.create_task(self._keep_trust(ads), name="trust"))
             stack.push_async_callback(self._cancel, asyncio.create_task(self.recorder.run(), name="events"))
-            self.metrics_api.on_change = control.models_may_have_changed
+            self.metrics_api.on_change = self.rules.on_change = control.models_may_have_changed
+            stack.push_async_callback(self._cancel, asyncio.create_task(self.rules.run(), name="platform rules"))
             stack.push_async_callback(self._cancel, asyncio.create_task(self.metrics_api.run(), name="metrics API"))
             elector = asyncio.create_task(self.elector.run(), name="elector")
             follow = asyncio.create_task(self._follow(control), name="roles")
@@ -200,9 +202,10 @@ class Replica:
             try:
                 self.platform = await kube_platform.describe(self.client)
                 await self.trust.load()
+                await self.rules.load()
                 break
             except errors.ApiError as error:
-                _log.warning("platform or CA not read yet", cause=str(error))
+                _log.warning("platform, its rules or CA not read yet", cause=str(error))
                 await self.clock.sleep(RETRY_SECONDS)
         while self.watches.missing:
             await self.clock.sleep(0.05)
@@ -285,7 +288,8 @@ class Replica:
         defaults = dataclasses.replace(
             self.settings.defaults, openshift=self.platform.openshift, image_volumes=self.platform.image_volumes
         )
-        return gather.Gatherer(self.cache, self.lookup, self.client, defaults, sources, self.settings.namespace)
+        admitted = admission.Admission(self.cache, self.rules, defaults)
+        return gather.Gatherer(self.cache, self.lookup, self.client, defaults, sources, admitted, self.settings.namespace)
 
     def _leads(self) -> bool:
         return self.elector.role is election.Role.LEADER

@@ -16,6 +16,7 @@ from sluice.workloads import metrics_api
 
 LEASE_NAME: Final = "sluice-operator"
 CA_SECRET_NAME: Final = "sluice-ca"
+CONFIG_NAME: Final = "sluice-config"
 
 
 class Verb(enum.StrEnum):
@@ -127,7 +128,14 @@ POD_DISRUPTION_BUDGETS: Final = Resource("policy", "v1", "poddisruptionbudgets",
 NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", _OWN_EVERYWHERE)
 JOBS: Final = Resource("batch", "v1", "jobs", "Job", _OWN_EVERYWHERE)
 SERVICES: Final = Resource("", "v1", "services", "Service", _OWN_EVERYWHERE)
-CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap", _OWN_EVERYWHERE)
+CONFIG_MAPS: Final = Resource(
+    "",
+    "v1",
+    "configmaps",
+    "ConfigMap",
+    # The operator's namespace need not be among the watched ones.
+    (Rule(Reach.WATCHED, _OWN), Rule(Reach.OPERATOR, frozenset({Verb.GET}), names=(CONFIG_NAME,))),
+)
 SECRETS: Final = Resource(
     "",
     "v1",

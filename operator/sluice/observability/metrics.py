@@ -33,6 +33,12 @@ class Metrics:
             "sluice_protect_only", "1 while this replica cannot reach the API server and only protects.", registry=self.registry
         )
 
+        self.platform_config_valid = Gauge(
+            "sluice_platform_config_valid",
+            "1 while the platform's configuration can be used; 0 while the last good one holds in its place.",
+            registry=self.registry,
+        )
+
     def _add_work(self) -> None:
         self.queue_depth = Gauge("sluice_queue_depth", "Keys that are due and wait for a worker.", registry=self.registry)
         self.reconcile_seconds = Histogram(

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import durations, evalgate, modeldeployment
 
 _DEFAULT_STEPS: Final = (("canary-5", 500), ("canary-25", 2500), ("canary-50", 5000))
 _DEFAULT_HOLD: Final = 600.0
+_REQUIRED_STEP: Final = "required"
+"""Name of the step that is put first where gates are required and no step is without weight."""
 
 
 class PlanError(Exception):
@@ -22,6 +24,10 @@ class PlanError(Exception):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class RequiredGateError(PlanError):
+    """A gate that the platform requires of every rollout here cannot judge this one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,3 +201,61 @@ def _steps(canary: modeldeployment.Canary) -> tuple[StepPlan, ...]:
                 f"{field} must be at least {modeldeployment.weight_text(before.weight)}.",
             )
     return steps
+
+
+def require(
+    plan: Plan, gates: Mapping[str, evalgate.EvalGateSpec], required: Iterable[tuple[str, str]], *, splits: bool
+) -> Plan:
+    """The plan with the gates that rules of the platform require, wherever the spec does not have them already.
+
+    Their evals are passed before any traffic, and their metrics are watched as those of the analysis.
+
+    Args:
+        plan: as the spec asks for it.
+        gates: the namespace's EvalGates by name.
+        required: (gate, name of the rule that requires it).
+        splits: whether the spec names Gateways, without which no metric says anything.
+
+    Raises:
+        RequiredGateError: a gate does not exist, or has metrics that this rollout would never measure.
+    """
+    known = {evalgate.BUILTIN_DEFAULT_NAME: evalgate.BUILTIN_DEFAULT, **gates}
+    for name, rule in required:
+        by = f"rule {rule!r} of the platform requires EvalGate {name!r}"
+        spec = known.get(name)
+        if spec is None:
+            raise RequiredGateError(
+                "spec.rollout", f"Cannot roll out: {by}, which does not exist in this namespace. Create it."
+            )
+        if spec.metrics and not splits:
+            raise RequiredGateError(
+                "spec.gatewayRefs",
+                f"Cannot roll out: {by}, whose metrics are measured at Gateways, and spec.gatewayRefs names none. Add one.",
+            )
+        if spec.metrics and not any(step.weight for step in plan.steps):
+            raise RequiredGateError(
+                "spec.rollout.strategy.canary.steps",
+                f"Cannot roll out: {by}, whose metrics need traffic, and no step has weight. Add a step with weight to "
+                "spec.rollout.strategy.canary.steps.",
+            )
+        analysis = (*plan.analysis, name) if spec.metrics and name not in plan.analysis else plan.analysis
+        steps = _with_evals(plan.steps, name) if spec.evals else plan.steps
+        plan = dataclasses.replace(plan, analysis=analysis, steps=steps, gates={**plan.gates, name: spec})
+    return plan
+
+
+def _step_names() -> Iterator[str]:
+    yield _REQUIRED_STEP
+    yield from (f"{_REQUIRED_STEP}-{number}" for number in itertools.count(2))
+
+
+def _with_evals(steps: tuple[StepPlan, ...], gate: str) -> tuple[StepPlan, ...]:
+    """The steps with the gate's evals before any traffic."""
+    leading = tuple(itertools.takewhile(lambda step: not step.weight, steps))
+    if any(gate in step.gates for step in leading):
+        return steps
+    if leading:
+        return (dataclasses.replace(steps[0], gates=(*steps[0].gates, gate)), *steps[1:])
+    taken = {step.name for step in steps}
+    name = next(each for each in _step_names() if each not in taken)
+    return (StepPlan(name, 0, 0.0, (gate,)), *steps)

@@ -18,7 +18,7 @@ from sluice.api import naming
 from sluice.api import template as template_api  # parameters are named template
 from sluice.workloads import files as files_  # parameters are named files
 from sluice.workloads import outcome as outcome_  # a field is named outcome
-from sluice.workloads import pod_template, profiles, quantities
+from sluice.workloads import platform_config, platform_rules, pod_template, profiles, quantities
 
 _MAX_COLLISIONS: Final = 1000
 _QUANTITIES: Final = frozenset({"sharedMemory", "sizeLimit"})
@@ -129,11 +129,12 @@ def make_revision(
     files: Mapping[str, str],
     known: Iterable[Revision],
     defaults: pod_template.Defaults,
+    platform: platform_config.Defaults,
     timing: pod_template.Timing,
 ) -> Revision:
     """A new revision of the ModelDeployment `name`, numbered after the known ones, under a hash none of them has.
 
-    `files` are the digests of all its files, our own scripts included.
+    `files` are the digests of all its files, our own scripts included; `platform`'s defaults go before the operator's.
     """
     known = tuple(known)
     taken = {revision.hash for revision in known}
@@ -144,19 +145,19 @@ def make_revision(
         for collision in range(_MAX_COLLISIONS)
         if (candidate := naming.content_hash([normal, collision] if collision else normal)) not in taken
     )
-    typed = template_api.Template.model_validate(template)
+    filled = platform_rules.fill(template_api.Template.model_validate(template), platform, defaults)
     return Revision(
         hash=revision_hash,
         number=max((revision.number for revision in known), default=0) + 1,
         template=template,
         pod_template=pod_template.render_pod_template(
             name,
-            typed,
+            filled.template,
             revision_hash=revision_hash,
-            defaults=defaults,
+            defaults=filled.defaults,
             timing=timing,
         ),
-        defaults={**defaults.to_json(), **profiles.record(typed)},
+        defaults={**filled.defaults.to_json(), **profiles.record(filled.template), **filled.record},
         files=dict(files),
         outcome=OutcomeLabel.CANDIDATE,
         object_name=naming.revision_name(name, revision_hash),

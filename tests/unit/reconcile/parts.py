@@ -11,8 +11,8 @@ from sluice.api import gateway, modeldeployment, naming
 from sluice.kube import cache as kube_cache
 from sluice.kube import errors, resources
 from sluice.observability import metrics
-from sluice.reconcile import evidence, lookup, objects, programmer, traffic
-from sluice.reconcile.models import evals, files, gather, reconcile
+from sluice.reconcile import evidence, lookup, objects, platform, programmer, traffic
+from sluice.reconcile.models import admission, evals, files, gather, reconcile
 from sluice.workloads import files as workload_files
 from sluice.workloads import pod_template
 from sluice.xds import proxies
@@ -21,6 +21,7 @@ from tests.support import clock
 Object = dict[str, Any]
 KEY = naming.ObjectKey(modeldeployment.KIND, "ml", "chat")
 ENGINE_FILES = workload_files.EngineFiles(liveness="probe", hold_headers="middleware")
+DEFAULTS = pod_template.Defaults("engine:test")
 EDGE = naming.ObjectKey(gateway.KIND, "ml", "edge")
 
 
@@ -152,13 +153,15 @@ class World:
 
     def start(self) -> None:
         """A new process: what was only in memory is gone."""
-        table = traffic.TrafficTable()
+        table, numbers = traffic.TrafficTable(), metrics.Metrics()
         self.table = table
         self.files = files.Files(self.api, self.cache, self.clock, ENGINE_FILES, chance=lambda: 0.0)
+        self.platform = platform.Platform(self.api, self.cache, "sluice-system", self.clock, numbers, chance=lambda: 0.0)
+        admitted = admission.Admission(self.cache, self.platform, DEFAULTS)
         self.programmer = programmer.Programmer(self.cache, self.lookup, table, self.ads)
         self.models = reconcile.ModelReconciler(
             client=self.api,
-            gatherer=gather.Gatherer(self.cache, self.lookup, self.api, pod_template.Defaults("engine:test"), self.files),
+            gatherer=gather.Gatherer(self.cache, self.lookup, self.api, DEFAULTS, self.files, admitted),
             applier=objects.Applier(self.api, self.cache),
             table=table,
             programmer=self.programmer,
@@ -166,7 +169,7 @@ class World:
             evals=evals.Evals(self.cache, "operator:test", self.clock),
             recorder=self.recorder,
             clock=self.clock,
-            numbers=metrics.Metrics(),
+            numbers=numbers,
         )
 
     @property

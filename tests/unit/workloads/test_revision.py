@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from sluice.workloads import pod_template, revision
+from sluice.workloads import platform_config, pod_template, revision
 
 DEFAULTS = pod_template.Defaults(engine_image="vllm:1")
 TIMING = pod_template.Timing(startup=1200, drain=300)
@@ -40,9 +40,10 @@ def make(
     *known: revision.Revision,
     files: Mapping[str, str] = NONE,
     defaults: pod_template.Defaults = DEFAULTS,
+    platform: platform_config.Defaults = platform_config.EMPTY.defaults,
 ) -> revision.Revision:
     """A revision of the ModelDeployment `chat`."""
-    return revision.make_revision("chat", wanted, files=files, known=known, defaults=defaults, timing=TIMING)
+    return revision.make_revision("chat", wanted, files=files, known=known, defaults=defaults, platform=platform, timing=TIMING)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
 from sluice.reconcile import lookup as lookup_
-from sluice.reconcile.models import files, guards, objects, status
+from sluice.reconcile.models import admission, files, guards, objects, status
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import files as workload_files  # a field is named files
@@ -67,6 +67,7 @@ class Gatherer:
     client: kube_client.Client
     defaults: pod_template.Defaults
     files: files.Files
+    admission: admission.Admission
     operator_namespace: str = "sluice-system"
 
     async def refresh(self, namespace: str, name: str) -> float | None:
@@ -94,14 +95,15 @@ class Gatherer:
         wanted = None if look.contents is None else self._wanted(model, template, look.contents, stored)
         lost = self.files.lost(namespace, name, stored, look)
         unsupported = () if wanted is None or wanted in stored else self._unsupported(model)
-        wanted = wanted if not unsupported else None
+        denied = () if wanted is None else self.admission.problems(model, wanted, stored)
+        wanted = wanted if not unsupported and not denied else None
         return Observed(
             model=model,
             resource_version=raw["metadata"]["resourceVersion"],
             revisions=stored if wanted is None or wanted in stored else (*stored, wanted),
             wanted=wanted,
             is_stored=wanted in stored,
-            problems=(*look.problems, *lost, *unsupported, *self._gateway_problems(model)),
+            problems=(*look.problems, *lost, *unsupported, *denied, *self._gateway_problems(model)),
             contents=look.contents,
         )
 
@@ -126,6 +128,7 @@ class Gatherer:
             files={**self.files.engine_digests, **digests},
             known=stored,
             defaults=self.defaults,
+            platform=self.admission.platform_defaults,
             timing=pod_template.Timing.of(model.spec),
         )
 
@@ -203,6 +206,8 @@ class Gatherer:
         """
         gates = {gate.metadata.name: gate.spec for gate in self.lookup.gates(model.metadata.namespace)}
         plan = rollout_plan.build_plan(model.spec, gates, {}, first=first)
+        required = self.admission.required_gates(model.metadata.namespace)
+        plan = rollout_plan.require(plan, gates, required, splits=bool(model.spec.gateway_refs))
         digests: dict[str, str] = {}
         for name, spec in plan.gates.items():
             for one in spec.evals:

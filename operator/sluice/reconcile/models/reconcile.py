@@ -145,7 +145,7 @@ class ModelReconciler:
                 stable = rollout.stable_revision(self._revisions(observed))
                 plan = await self.gatherer.new_plan(observed.model, first=stable is None)
             except rollout_plan.PlanError as error:
-                problems, again = (*problems, status.Problem(status.Reason.INVALID_ROLLOUT, str(error))), PLAN_RETRY
+                problems, again = (*problems, status.plan_problem(error)), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
         now = self.clock.now()
         decision = decide.decide(inputs, now)

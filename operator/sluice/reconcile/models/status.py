@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from sluice.api import conditions, modeldeployment
 from sluice.reconcile.models import autoscaling
 from sluice.rollout import model as rollout_model  # a field is named rollout
+from sluice.rollout import plan as rollout_plan
 from sluice.workloads import revision
 
 Type = conditions.ConditionType
@@ -56,6 +57,10 @@ class Reason(enum.StrEnum):
     """A schedule of spec.autoscaling has a cron expression that never fits or an unknown time zone."""
     SOURCE_UNSUPPORTED = "SourceUnsupported"
     """The cluster cannot mount a source of spec.template.model: oci:// needs Kubernetes 1.35. What runs is left alone."""
+    POLICY_DENIED = "PolicyDenied"
+    """A rule of the platform forbids the revision that the spec asks for, or requires a gate that is missing."""
+    POLICY_UNAVAILABLE = "PolicyUnavailable"
+    """The platform's configuration cannot be used, so no new revision is rolled out. What runs is left alone."""
     FILE_NOT_FOUND = "FileNotFound"
     """A ConfigMap, or its key, that spec.template.model takes a file from does not exist. What runs is left alone."""
     FILE_NOT_TEXT = "FileNotText"
@@ -76,6 +81,12 @@ class Problem:
 
     reason: Reason
     message: str
+
+
+def plan_problem(error: rollout_plan.PlanError) -> Problem:
+    """Why a rollout has no plan."""
+    denied = isinstance(error, rollout_plan.RequiredGateError)
+    return Problem(Reason.POLICY_DENIED if denied else Reason.INVALID_ROLLOUT, str(error))
 
 
 @dataclasses.dataclass(frozen=True)
