@@ -201,7 +201,9 @@ class Template(base.ApiModel):
     service_account_name: Annotated[
         pod_fields.ObjectName | None,
         pydantic.Field(
-            description="ServiceAccount of the pods, which says whether its token is mounted. Default: the namespace's, without it."
+            description=(
+                "ServiceAccount of the pods; it says whether its token is mounted. Default: the namespace's, without a token."
+            )
         ),
     ] = None
     image_pull_secrets: Annotated[
