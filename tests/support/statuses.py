@@ -126,6 +126,10 @@ def contradictions(conditions: Mapping[str, Mapping[str, Any]], *, serves: bool)
     ready = conditions.get("Ready", {}).get("status")
     if ready == "True" and going:
         yield "Ready, and not done"
+    if serves and ready == "True" and conditions.get("Available", {}).get("status") != "True":
+        reasons = {conditions[type_].get("reason") for type_ in ("Ready", "Available") if type_ in conditions}
+        if reasons != {"ScaledToZero"}:
+            yield "Ready, and not available, although that was not asked for"
     if ready == "False" and not going:
         yield "not Ready, without saying whether anything is done about it"
 

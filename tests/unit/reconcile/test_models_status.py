@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sluice.api import modeldeployment
 from sluice.reconcile.models import status
+from sluice.rollout import health
 from sluice.rollout import model as rollout
 from sluice.workloads import revision
 from tests.support import statuses
@@ -49,6 +50,14 @@ ROLLING = modeldeployment.RolloutStatus(revision="b", phase=modeldeployment.Phas
 REJECTION = modeldeployment.LastRollout(
     revision="b", outcome=modeldeployment.Outcome.REJECTED, reason="CrashLoop", message="it ended three times"
 )
+WAITING = modeldeployment.RolloutStatus(
+    revision="b", phase=modeldeployment.Phase.WARMING_UP, reason="Unschedulable", message="0 of 2 pods are ready."
+)
+NO_GPU = health.Trouble(
+    health.Cause.UNSCHEDULABLE, health.CauseClass.ENVIRONMENT, "Pod chat-a-1 asks for 8 nvidia.com/gpu. Environment: add nodes."
+)
+CRASHING = health.Trouble(health.Cause.CRASH_LOOP, health.CauseClass.REVISION, "Pod chat-a-1: the engine ended 3 times.")
+LOADING = health.Trouble(health.Cause.STARTING, health.CauseClass.NONE, "Pod chat-a-1 loads its model.")
 PROBLEM = status.Problem(status.Reason.GATEWAY_NOT_FOUND, "Cannot resolve spec.gatewayRefs[0]: there is none")
 
 
@@ -87,7 +96,36 @@ def said(view: status.View) -> dict[str, tuple[str, str]]:
             "Reconciling", "a revision waits for its rollout",
         ),
         ({"wanted": stored("b")}, ("False", "RollingOut"), "True", "Reconciling", "a revision was just asked for"),
-        ({"model": model(0), "ready_replicas": 0, "replicas": 0}, ("True", "Serving"), "False", None, "scaled to zero"),
+        ({"model": model(0), "ready_replicas": 0, "replicas": 0}, ("True", "ScaledToZero"), "False", None, "scaled to zero"),
+        (
+            {"ready_replicas": 1, "trouble": NO_GPU}, ("False", "Unschedulable"), "True", "Reconciling",
+            "a pod of what serves waits for a GPU",
+        ),
+        (
+            {"ready_replicas": 0, "trouble": CRASHING}, ("False", "CrashLoop"), "False", "Reconciling",
+            "what serves began to crash",
+        ),
+        (
+            {"ready_replicas": 1, "trouble": LOADING}, ("False", "PodsNotReady"), "True", "Reconciling",
+            "a pod that loads is nobody's fault",
+        ),
+        (
+            {"ready_replicas": 1, "trouble": dataclasses.replace(NO_GPU, lasting=True)}, ("False", "Unschedulable"), "True",
+            "Stalled", "and waits for too long",
+        ),
+        (
+            {"rollout": WAITING, "rollout_trouble": dataclasses.replace(NO_GPU, lasting=True)}, ("False", "Unschedulable"),
+            "True", "Stalled", "a new revision waits for too long",
+        ),
+        (
+            {"rollout": WAITING, "rollout_trouble": NO_GPU}, ("False", "Unschedulable"), "True", "Reconciling",
+            "a new revision waits for a GPU",
+        ),
+        (
+            {"rollout": WAITING, "trouble": dataclasses.replace(NO_GPU, lasting=True)}, ("False", "Unschedulable"), "True",
+            "Reconciling", "in a rollout its own pods count",
+        ),
+        ({"fault": "Cannot apply: 500"}, ("False", "APIFault"), "True", "Reconciling", "a webhook fails"),
     ],
 )  # fmt: skip
 def test_conditions(change: dict[str, Any], ready: tuple[str, str], available: str, going: str | None, reason: str) -> None:
@@ -105,6 +143,37 @@ def test_rejection_says_why_and_what_serves() -> None:
     for part in ("CrashLoop", "it ended three times", "revision a goes on serving", "Change spec.template"):
         assert part in message
 
+
+@pytest.mark.parametrize("type_", ["Ready", "Available", "Reconciling"])
+def test_trouble_of_what_serves_is_told_in_the_containers_own_words(type_: str) -> None:
+    """Every condition that is not as wanted says which pod, what it said and whose it is to mend."""
+    view = dataclasses.replace(SERVING, ready_replicas=0, trouble=NO_GPU)
+    said_of = next(c for c in status.build_status(view, now=NOW).conditions if c.type == type_)
+    assert said_of.reason == "Unschedulable"
+    assert "asks for 8 nvidia.com/gpu. Environment: add nodes" in said_of.message
+
+
+def test_what_lasts_says_for_how_long() -> None:
+    """A person who is called has to know why only now."""
+    view = dataclasses.replace(SERVING, ready_replicas=1, trouble=dataclasses.replace(NO_GPU, lasting=True))
+    message = next(c.message for c in status.build_status(view, now=NOW).conditions if c.type == "Stalled")
+    assert "longer than spec.startupTimeout (20m)" in message
+
+
+def test_trouble_beyond_the_smallest_size_leaves_it_ready() -> None:
+    """A model that grows by its load is not less ready because there is no room for more."""
+    scaled = modeldeployment.parse(
+        {**parts.model(), "spec": {**parts.model()["spec"], "replicas": None, "autoscaling": AUTOSCALING}}
+    )
+    trouble = dataclasses.replace(NO_GPU, lasting=True)
+    view = dataclasses.replace(SERVING, model=scaled, replicas=4, ready_replicas=2, trouble=trouble)
+    found = {c.type: c for c in status.build_status(view, now=NOW).conditions}
+    assert (found["Ready"].status, found["Ready"].reason) == ("True", "Serving")
+    assert "2 of 4 pods. Pod chat-a-1 asks for" in found["Ready"].message
+    assert "Stalled" not in found
+
+
+AUTOSCALING = {"minReplicas": 2, "maxReplicas": 4, "metrics": [{"name": "RequestsWaiting", "target": "10"}]}
 
 VIEWS = st.builds(
     status.View,
@@ -142,6 +211,9 @@ VIEWS = st.builds(
     waiting=st.sampled_from([None, rollout.Notice("PodsLeaving", "they leave")]),
     notes=st.lists(st.sampled_from([rollout.Note(kind, "text") for kind in rollout.NoteType]), unique=True).map(tuple),
     problems=st.sampled_from([(), (PROBLEM,), (PROBLEM, PROBLEM)]),
+    trouble=st.sampled_from([None, NO_GPU, dataclasses.replace(NO_GPU, lasting=True), CRASHING, LOADING]),
+    rollout_trouble=st.sampled_from([None, NO_GPU, dataclasses.replace(NO_GPU, lasting=True), CRASHING]),
+    fault=st.sampled_from([None, "Cannot apply deployments.apps ml/chat: 500"]),
 )
 
 
@@ -161,8 +233,9 @@ def test_kstatus(first: status.View, second: status.View) -> None:
 
 @given(VIEWS)
 def test_what_is_ready_serves(view: status.View) -> None:
-    """Ready is never said of a model whose wanted revision does not serve with all its pods."""
+    """Ready is never said of a model whose wanted revision does not serve with all its pods, unless none are asked for."""
     if said(view)["Ready"][0] == "True":
+        assert said(view)["Available"][0] == "True" or view.model.spec.replicas == 0
         assert view.stable is not None
         assert view.wanted is not None
         assert view.wanted.hash == view.stable.hash

@@ -19,7 +19,8 @@ from sluice.reconcile.models import admission, files, guards, objects, status
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import files as workload_files  # a field is named files
-from sluice.workloads import pod_template, revision, sources
+from sluice.workloads import gateway as gateway_objects
+from sluice.workloads import pod_template, revision, service, sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Observed:
     problems: tuple[status.Problem, ...]
     contents: Mapping[str, str] | None = None
     """Text of the files that the template refers to, by file name; None while it is not known."""
+    url: str = ""
+    """Where clients ask for the model."""
 
     @property
     def key(self) -> naming.ObjectKey:
@@ -105,7 +108,15 @@ class Gatherer:
             is_stored=wanted in stored,
             problems=(*look.problems, *lost, *unsupported, *denied, *self._gateway_problems(model)),
             contents=look.contents,
+            url=self._url(model),
         )
+
+    def _url(self, model: modeldeployment.ModelDeployment) -> str:
+        """The first Gateway that there is, or the model's own Service."""
+        namespace = model.metadata.namespace
+        gateways = (self.lookup.gateway(ref.namespace or namespace, ref.name) for ref in model.spec.gateway_refs)
+        first = next((gateway for gateway in gateways if gateway is not None), None)
+        return service.address(namespace, model.metadata.name) if first is None else gateway_objects.address(first)
 
     def _unsupported(self, model: modeldeployment.ModelDeployment) -> tuple[status.Problem, ...]:
         """What the cluster cannot do that a new revision asks for."""

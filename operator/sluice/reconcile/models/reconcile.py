@@ -18,7 +18,7 @@ from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
-from sluice.reconcile.models import autoscaling, copies, evals, gather, guards, resolved, status, store, view
+from sluice.reconcile.models import autoscaling, copies, evals, faults, gather, pruning, resolved, status, store, view
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
@@ -57,6 +57,7 @@ class ModelReconciler:
     crash_after_decrease: pathlib.Path | None = None
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
+    _faults: faults.Faults = dataclasses.field(default_factory=faults.Faults)
 
     def __post_init__(self) -> None:
         self.resolver = resolved.Resolver(self.applier, self.clock.now)
@@ -75,9 +76,12 @@ class ModelReconciler:
         await self._maybe_crash(observed, decision)
         try:
             retry = await self._apply(observed, decided)
-        except (errors.Forbidden, errors.Invalid, errors.AlreadyExists) as error:
-            await self._write_status(observed, view.refused(observed, decided, self._state(observed), str(error)))
+        except errors.ApiError as error:
+            shown = self._faults.shown(observed, decided, self._state(observed), error, self.clock.monotonic())
+            if shown is not None:
+                await self._write_status(observed, shown)
             raise  # tried again with back-off: a quota, a policy or a name may become free
+        self._faults.over(key)
         if self._overtaken(observed, decided):
             return 0.0
         outcome = await self.resolver.keep(observed)
@@ -90,7 +94,8 @@ class ModelReconciler:
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
         proxies, schedule = self._proxies_retry(observed, decided), decided.scaling.seconds_to_change(self.clock.now())
-        waits = (refresh, decision.wake_after, retry, again, decided.again, outcome.again, proxies, schedule)
+        pods = view.recheck_after(decided)
+        waits = (refresh, decision.wake_after, retry, again, decided.again, outcome.again, proxies, schedule, pods)
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def protect(self, key: naming.ObjectKey) -> None:
@@ -120,6 +125,7 @@ class ModelReconciler:
         self.table.forget(key)
         self.book.close(key)
         self._written.pop(key, None)
+        self._faults.over(key)
         self.resolver.forget(key)
         self.gatherer.files.forget(key.namespace, key.name)
         self.numbers.forget_rollout(key.namespace, key.name)
@@ -282,7 +288,7 @@ class ModelReconciler:
                 await self.applier.apply(model_objects.build_evidence_config_map(model, decision.state.revision, data))
         await copies.keep(self.applier, observed, self.gatherer.files.engine, decision.keep)  # no pod starts without
         # Before the Deployments: an HPA that is no longer wanted must not undo the size that the spec asks for.
-        await self._prune_hpas(observed, decision)
+        await pruning.autoscalers(self.applier, observed, decided)
         neighbours = self.gatherer.neighbours(model)
         await self.applier.apply_all(
             model_objects.build_revision_objects(model, observed.revisions, decision, decided.scaling, neighbours)
@@ -291,52 +297,8 @@ class ModelReconciler:
         retry = None
         if plan is not None and candidate is not None:
             retry = await self.evals.run(self.applier, observed, plan, candidate, decision.evals)
-        await self._prune(observed, decision)
-        await self._prune_guards(observed, decided)
+        await pruning.everything_else(self.applier, observed, decided)
         return retry
-
-    async def _prune_hpas(self, observed: gather.Observed, decision: rollout.Decision) -> None:
-        metadata, is_on = observed.model.metadata, observed.model.spec.autoscaling is not None
-        await self.applier.prune(
-            resources.HORIZONTAL_POD_AUTOSCALERS,
-            metadata.namespace,
-            model_objects.model_labels(metadata.name),
-            keep=model_objects.kept_names(metadata.name, decision) if is_on else (),
-            owner_uid=metadata.uid,
-        )
-
-    async def _prune(self, observed: gather.Observed, decision: rollout.Decision) -> None:
-        metadata = observed.model.metadata
-        kept = model_objects.kept_names(metadata.name, decision)
-        for resource in (resources.DEPLOYMENTS, resources.SERVICES):
-            await self.applier.prune(
-                resource,
-                metadata.namespace,
-                model_objects.model_labels(metadata.name),
-                keep=kept,
-                owner_uid=metadata.uid,
-            )
-        # Evidence is needed until the status says that its rollout is over.
-        in_rollout = (state.revision for state in (decision.state, observed.state) if state is not None)
-        await self.applier.prune(
-            resources.CONFIG_MAPS,
-            metadata.namespace,
-            model_objects.evidence_labels(metadata.name),
-            keep=[naming.evidence_name(metadata.name, known) for known in in_rollout],
-            owner_uid=metadata.uid,
-        )
-
-    async def _prune_guards(self, observed: gather.Observed, decided: view.Decided) -> None:
-        metadata, keep = observed.model.metadata, decided.decision.keep
-        draining = {known.hash for known in decided.inputs.revisions if known.has_pods}
-        kept = {
-            resources.POD_DISRUPTION_BUDGETS: model_objects.budget_names(metadata.name, decided.decision, decided.scaling),
-            resources.NETWORK_POLICIES: guards.policy_names(metadata.name, draining.union(keep)),
-        }
-        for resource, names in kept.items():
-            await self.applier.prune(
-                resource, metadata.namespace, model_objects.model_labels(metadata.name), keep=names, owner_uid=metadata.uid
-            )
 
     async def _write_status(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """Writes the status when it changed; returns seconds until a calm change may be written."""

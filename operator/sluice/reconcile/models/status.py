@@ -9,8 +9,9 @@ import dataclasses
 import enum
 from collections.abc import Iterator
 
-from sluice.api import conditions, modeldeployment
+from sluice.api import conditions, history, modeldeployment
 from sluice.reconcile.models import autoscaling
+from sluice.rollout import health
 from sluice.rollout import model as rollout_model  # a field is named rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import revision
@@ -23,6 +24,8 @@ class Reason(enum.StrEnum):
 
     SERVING = "Serving"
     """The revision the spec asks for serves with all its pods."""
+    SCALED_TO_ZERO = "ScaledToZero"
+    """spec.replicas is 0: nothing serves, as was asked for."""
     NOTHING_SERVES = "NothingServes"
     """No pod of a stable revision is ready."""
     PODS_NOT_READY = "PodsNotReady"
@@ -71,6 +74,8 @@ class Reason(enum.StrEnum):
     """A ConfigMap that spec.template.model takes a file from may not be read. It is tried again."""
     FILES_LOST = "FilesLost"
     """The ConfigMap with a running revision's files was deleted, and its contents are to be had nowhere: no new pod starts."""
+    API_FAULT = "APIFault"
+    """The API server, or a webhook that it asks, has failed our writes for a while. They are tried again."""
     CANNOT_APPLY = "CannotApply"
     """The API server refuses one of our objects, or its name is taken by somebody else's. It is tried again."""
 
@@ -113,6 +118,14 @@ class View:
     problems: tuple[Problem, ...] = ()
     autoscaling: conditions.Condition | None = None
     """AutoscalingReady, where there is autoscaling. `Ready` does not depend on it: the size stays as it is meanwhile."""
+    trouble: health.Trouble | None = None
+    """What keeps pods of the stable revision from being ready."""
+    rollout_trouble: health.Trouble | None = None
+    """The same of the revision in rollout."""
+    fault: str | None = None
+    """What the API server has failed to do for a while."""
+    url: str | None = None
+    history: tuple[history.HistoryEntry, ...] = ()
     resolved: tuple[modeldeployment.ResolvedRevision, ...] = ()
     pods_differ: conditions.Condition | None = None
     """PodsDiffer, while there are such pods."""
@@ -127,11 +140,14 @@ def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStat
         model=view.served_name,
         replicas=view.replicas,
         ready_replicas=view.ready_replicas,
+        pods_ready=f"{view.ready_replicas}/{view.replicas}",
+        url=view.url,
         selector=view.selector,
         stable_revision=view.stable.hash if view.stable else None,
         epoch=view.epoch,
         rollout=view.rollout,
         last_rollout=view.last_rollout,
+        history=view.history,
         resolved=view.resolved,
     )
 
@@ -163,18 +179,42 @@ def _ready(view: View) -> conditions.Condition:
     stalled = _stalled(view)
     if stalled is not None:
         return conditions.make(Type.READY, False, stalled.reason, stalled.message)
+    if view.fault is not None:
+        return conditions.make(Type.READY, False, Reason.API_FAULT, view.fault)
     if view.rollout is not None:
         return conditions.make(Type.READY, False, view.rollout.reason or Reason.ROLLING_OUT, _progress(view.rollout))
     if view.stable is None or view.wanted is None or view.wanted.hash != view.stable.hash:
         reason = view.waiting.reason if view.waiting is not None else Reason.ROLLING_OUT
         message = view.waiting.message if view.waiting is not None else "A revision is about to be rolled out"
         return conditions.make(Type.READY, False, reason, message)
-    desired = autoscaling.fewest_ready(view.model.spec, view.replicas)
-    size = desired if view.model.spec.replicas is not None else max(desired, view.replicas)
-    message = f"Revision {view.stable.hash} serves with {view.ready_replicas} of {size} pods"
-    if view.ready_replicas < desired:
-        return conditions.make(Type.READY, False, Reason.PODS_NOT_READY, message)
-    return conditions.make(Type.READY, True, Reason.SERVING, message)
+    if _is_off(view):
+        message = f"No pods are wanted: revision {view.stable.hash} serves once spec.replicas is above 0"
+        return conditions.make(Type.READY, True, Reason.SCALED_TO_ZERO, message)
+    if _lacks_pods(view):
+        return conditions.make(Type.READY, False, _reason(view.trouble, Reason.PODS_NOT_READY), _serves(view, view.stable))
+    return conditions.make(Type.READY, True, Reason.SERVING, _serves(view, view.stable))
+
+
+def _is_off(view: View) -> bool:
+    return view.model.spec.replicas == 0
+
+
+def _lacks_pods(view: View) -> bool:
+    """Whether fewer pods of the stable revision are ready than have to be."""
+    return view.ready_replicas < max(1, autoscaling.fewest_ready(view.model.spec, view.replicas)) and not _is_off(view)
+
+
+def _serves(view: View, stable: revision.Revision) -> str:
+    size = max(view.replicas, autoscaling.fewest_ready(view.model.spec, view.replicas))
+    said = f"Revision {stable.hash} serves with {view.ready_replicas} of {size} pods"
+    return f"{said}. {view.trouble.message}" if view.trouble is not None else said
+
+
+def _reason(trouble: health.Trouble | None, otherwise: Reason) -> str:
+    """The cause of trouble that is somebody's."""
+    if trouble is None or trouble.effect is health.CauseClass.NONE:
+        return otherwise
+    return trouble.cause
 
 
 def _progress(rollout: modeldeployment.RolloutStatus) -> str:
@@ -184,11 +224,16 @@ def _progress(rollout: modeldeployment.RolloutStatus) -> str:
 
 
 def _available(view: View) -> conditions.Condition:
-    if view.stable is not None and view.ready_replicas > 0:
+    if view.stable is None:
+        going = f": {_progress(view.rollout)}" if view.rollout is not None else ""
+        return conditions.make(Type.AVAILABLE, False, Reason.NOTHING_SERVES, f"No revision was promoted yet{going}")
+    if view.ready_replicas > 0:
         return conditions.make(Type.AVAILABLE, True, Reason.SERVING, f"Revision {view.stable.hash} serves")
-    if view.stable is not None and view.model.spec.replicas == 0:
-        return conditions.make(Type.AVAILABLE, False, Reason.NOTHING_SERVES, "spec.replicas is 0: raise it to serve")
-    return conditions.make(Type.AVAILABLE, False, Reason.NOTHING_SERVES, "No pod of a stable revision is ready")
+    if _is_off(view):
+        return conditions.make(Type.AVAILABLE, False, Reason.SCALED_TO_ZERO, "spec.replicas is 0: raise it to serve")
+    said = f"No pod of revision {view.stable.hash} is ready"
+    message = f"{said}. {view.trouble.message}" if view.trouble is not None else said
+    return conditions.make(Type.AVAILABLE, False, _reason(view.trouble, Reason.NOTHING_SERVES), message)
 
 
 def _stalled(view: View) -> conditions.Condition | None:
@@ -197,14 +242,30 @@ def _stalled(view: View) -> conditions.Condition | None:
         return conditions.make(Type.STALLED, True, first.reason, "; ".join(problem.message for problem in view.problems))
     if view.rollout is None and view.wanted is not None and view.wanted.outcome is revision.OutcomeLabel.REJECTED:
         return conditions.make(Type.STALLED, True, Reason.REVISION_REJECTED, _rejection(view, view.wanted))
-    return None
+    return _lasting(view)
+
+
+def _lasting(view: View) -> conditions.Condition | None:
+    """What the environment has kept from happening for longer than an engine may take to start."""
+    if view.rollout is not None:
+        trouble, message = view.rollout_trouble, _progress(view.rollout)
+    elif view.stable is not None and _lacks_pods(view):
+        trouble, message = view.trouble, _serves(view, view.stable)
+    else:
+        return None
+    if trouble is None or not trouble.lasting:
+        return None
+    why = f"It has lasted for longer than spec.startupTimeout ({view.model.spec.startup_timeout}), so a person should look"
+    return conditions.make(Type.STALLED, True, trouble.cause, f"{message.rstrip('.')}. {why}")
 
 
 def _rejection(view: View, wanted: revision.Revision) -> str:
-    last = view.last_rollout
-    why = f": {last.reason}: {last.message}" if last is not None and last.revision == wanted.hash else ""
+    last, kept = view.last_rollout, wanted.result
+    why = f": {kept.reason}: {kept.message}" if kept is not None else ""
+    if last is not None and last.revision == wanted.hash:
+        why = f": {last.reason}: {last.message}"  # in full, which the revision does not keep
     serves = f"; revision {view.stable.hash} goes on serving" if view.stable else "; nothing serves"
-    return f"Revision {wanted.hash} was rejected{why}{serves}. Change spec.template to try another revision"
+    return f"Revision {wanted.hash} was rejected{why.rstrip('.')}{serves}. Change spec.template to try another revision"
 
 
 def _resolved(view: View) -> conditions.Condition:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import conditions
-from sluice.reconcile.models import autoscaling, gather, resolved, status, store
+from sluice.api import conditions, modeldeployment
+from sluice.reconcile.models import autoscaling, gather, history, resolved, status, store
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import pod_template
@@ -26,6 +26,8 @@ class Decided:
     """AutoscalingReady, where there is autoscaling."""
     again: float | None = None
     """Seconds after which the problems may be gone although nothing that is watched changes."""
+    fault: str | None = None
+    """What the API server has failed to do for a while."""
     resolved: resolved.Outcome | None = None
     """None before pods were looked at."""
 
@@ -40,14 +42,28 @@ def refused(observed: gather.Observed, decided: Decided, state: rollout.State | 
 
     `state` is the one that the decision went on from.
     """
+    problem = status.Problem(status.Reason.CANNOT_APPLY, f"{cause}. It is tried again until it is accepted")
+    return dataclasses.replace(_halted(observed, decided, state), problems=(*decided.problems, problem))
+
+
+def faulted(observed: gather.Observed, decided: Decided, state: rollout.State | None, cause: str) -> Decided:
+    """The same when the API server has failed for a while, which nobody's spec is to blame for."""
+    return dataclasses.replace(_halted(observed, decided, state), fault=f"{cause}. It is tried again")
+
+
+def recheck_after(decided: Decided) -> float | None:
+    """Seconds after which what is said of the stable revision's pods may change although no pod does."""
+    stable = decided.inputs.find(decided.decision.stable)
+    health = stable.health if stable is not None else None
+    return max(0.0, health.recheck_after) if health is not None and health.recheck_after is not None else None
+
+
+def _halted(observed: gather.Observed, decided: Decided, state: rollout.State | None) -> Decided:
     decision = decided.decision
     if decision.order is rollout.Order.STATUS_FIRST:
         traffic = dataclasses.replace(decision.traffic, epoch=observed.model.status.epoch)
         decision = dataclasses.replace(decision, state=state, traffic=traffic)
-    problem = status.Problem(status.Reason.CANNOT_APPLY, f"{cause}. It is tried again until it is accepted")
-    return dataclasses.replace(
-        decided, decision=dataclasses.replace(decision, ended=None), problems=(*decided.problems, problem)
-    )
+    return dataclasses.replace(decided, decision=dataclasses.replace(decision, ended=None))
 
 
 def build_view(observed: gather.Observed, decided: Decided, now: float) -> status.View:
@@ -55,7 +71,8 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
     model, decision, inputs = observed.model, decided.decision, decided.inputs
     stable = inputs.find(decision.stable)
     wanted = inputs.find(observed.wanted_hash)
-    ended = decision.ended
+    in_rollout = inputs.find(decision.state.revision) if decision.state is not None else None
+    stored = tuple(known for known in observed.revisions if observed.is_stored or known is not observed.wanted)
     selector = (
         ",".join(f"{key}={value}" for key, value in pod_template.revision_labels(model.metadata.name, stable.hash).items())
         if stable is not None
@@ -71,13 +88,26 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         selector=selector,
         wanted_ready=wanted is not None and wanted.health is not None and wanted.health.warm,
         rollout=rollout.to_status(decision.state),
-        last_rollout=model.status.last_rollout if ended is None else store.last_rollout(ended, now),
+        last_rollout=_last_rollout(observed, decision, now),
         epoch=max(model.status.epoch, decision.traffic.epoch),
         split=inputs.split is rollout.Split.CONNECTED,
         waiting=decision.waiting,
         notes=decision.notes,
         problems=decided.problems,
         autoscaling=decided.autoscaling,
+        trouble=stable.health.trouble if stable is not None and stable.health is not None else None,
+        rollout_trouble=in_rollout.health.trouble if in_rollout is not None and in_rollout.health is not None else None,
+        fault=decided.fault,
+        url=observed.url or None,
+        history=history.entries(stored, limit=model.spec.revision_history_limit),
         resolved=resolved.to_status(decided.resolved),
         pods_differ=resolved.to_condition(decided.resolved),
     )
+
+
+def _last_rollout(observed: gather.Observed, decision: rollout.Decision, now: float) -> modeldeployment.LastRollout | None:
+    """How the latest rollout ended; where the status was lost, as far as the revisions remember it."""
+    if decision.ended is not None:
+        return store.last_rollout(decision.ended, now)
+    known = observed.model.status.last_rollout
+    return known if known is not None or decision.state is not None else history.last_rollout(observed.revisions)
