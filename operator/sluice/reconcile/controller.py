@@ -149,11 +149,13 @@ class Controller:
             _log.warning("rollouts not judged before serving", cause=f"proxies did not answer in {JUDGE_LIMIT} s")
         except Exception as error:  # noqa: BLE001 - one rollout that can't be judged must not keep all gateways waiting
             _log.error("rollouts not judged before serving", cause=str(error), exc_info=error)
-        for model in self._lookup.models():
-            self._protect(lookup_.model_key(model))
+        programmer = self._reconcilers.gateways.programmer
+        with programmer.held():
+            for model in self._lookup.models():
+                self._protect(lookup_.model_key(model))
         for owner in self._lookup.gateways():
             self._reconcilers.gateways.expect(owner)
-            self._reconcilers.gateways.programmer.program(owner)
+            programmer.program(owner)
         self._ads.serve(leading=True)
         self._measuring = asyncio.create_task(self.measurer.run(), name="measurer")
         self.queue.start()

@@ -6,6 +6,7 @@ Synchronous and quick, because a weight must leave the canary within millisecond
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,19 @@ class Programmer:
     on_change: Callable[[naming.ObjectKey], None] = lambda _: None
     """Told of each gateway of which something else is to be said, so that its status and its policies' follow."""
     _said: dict[naming.ObjectKey, object] = dataclasses.field(default_factory=dict)
+    _is_held: bool = False
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, `program_for` does nothing: for a caller that programs every gateway afterwards anyway.
+
+        While ADS is closed no proxy waits, and a gateway with a thousand models would else be translated a thousand times.
+        """
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
 
     def program(self, owner: gateway.Gateway) -> Programmed:
         """Sets the gateway's resources and records which models' traffic they carry."""
@@ -76,6 +90,8 @@ class Programmer:
 
     def program_for(self, model: modeldeployment.ModelDeployment) -> None:
         """Programs every gateway that the ModelDeployment refers to."""
+        if self._is_held:
+            return
         for namespace, name in sorted(lookup_.gateway_refs(model)):
             owner = self.lookup.gateway(namespace, name)
             if owner is not None:

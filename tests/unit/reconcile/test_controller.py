@@ -10,6 +10,7 @@ from sluice.api import naming
 from sluice.kube import election
 from sluice.observability import metrics
 from sluice.reconcile import controller, measure
+from sluice.reconcile import programmer as programmer_  # a member is named programmer
 from sluice.sources import poller
 from tests.support import clock as clock_
 from tests.unit.reconcile import parts
@@ -54,6 +55,9 @@ class Models:
 class Quiet:
     """Stands in for the other reconcilers."""
 
+    def __init__(self, programmer: programmer_.Programmer) -> None:
+        self.programmer = programmer
+
     async def reconcile(self, _: naming.ObjectKey) -> None:
         return None
 
@@ -65,7 +69,7 @@ class Stage:
         self.world = parts.World(ads=Ads())
         self.models = Models(self.world)
         models: Any = self.models
-        quiet: Any = Quiet()
+        quiet: Any = Quiet(self.world.programmer)
         self.world.apply(parts.model(gated=True))
         other = parts.model(gated=True)
         self.world.apply({**other, "metadata": {**other["metadata"], "name": "other"}})

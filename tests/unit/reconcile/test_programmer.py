@@ -155,3 +155,16 @@ def test_what_is_to_be_said_of_a_gateway_is_told_when_it_changes(world: parts.Wo
     world.table.put(parts.KEY, rollout.Sent(None, rollout.Traffic("first", epoch=1)))
     program(world)
     assert [str(key) for key in told] == ["Gateway/ml/edge"]
+
+
+def test_nothing_is_programmed_while_held(world: parts.World) -> None:
+    """A leader that takes over programs each gateway once, not once for each of its models."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    model = world.lookup.model(parts.KEY.namespace, parts.KEY.name)
+    assert model is not None
+    with world.programmer.held():
+        world.programmer.program_for(model)
+        assert world.ads.versions == {}
+    world.programmer.program_for(model)
+    assert world.ads.versions != {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +18,15 @@ from sluice.workloads import revision
 
 def read_plan(data: Mapping[str, str] | None) -> rollout_plan.Plan | None:
     """The frozen plan in an evidence ConfigMap's data; None when it is missing or damaged."""
+    text = (data or {}).get(evidence.PLAN_KEY)
+    return _parse_plan(text) if text is not None else None
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_plan(text: str) -> rollout_plan.Plan | None:
+    """Cached, because a rollout's plan is looked at every second and never changes."""
     try:
-        return rollout_plan.from_json(json.loads((data or {})[evidence.PLAN_KEY]))
+        return rollout_plan.from_json(json.loads(text))
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
