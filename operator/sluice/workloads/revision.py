@@ -118,8 +118,11 @@ def find_same(revisions: Iterable[Revision], template: Mapping[str, Any], files:
 
 def newest(revisions: Iterable[Revision], template: Mapping[str, Any]) -> Revision | None:
     """The newest revision with this template, whatever its files hold."""
+    ordered = sorted(revisions, key=lambda known: known.number, reverse=True)
+    if ordered and ordered[0].template == template:
+        return ordered[0]  # nearly always, and equal data needs no normal form
     wanted = normalise(template)
-    return max((known for known in revisions if known.normal == wanted), key=lambda known: known.number, default=None)
+    return next((known for known in ordered if known.normal == wanted), None)
 
 
 def make_revision(

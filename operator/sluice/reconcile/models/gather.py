@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sluice.api import evalgate, modeldeployment, naming
@@ -20,7 +20,7 @@ from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import files as workload_files  # a field is named files
 from sluice.workloads import gateway as gateway_objects
-from sluice.workloads import pod_template, revision, service, sources
+from sluice.workloads import platform_rules, pod_template, revision, service, sources, template_checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +72,15 @@ class Gatherer:
     files: files.Files
     admission: admission.Admission
     operator_namespace: str = "sluice-system"
+    _parsed: dict[tuple[str, str], dict[str, tuple[Mapping[str, Any], revision.Revision]]] = dataclasses.field(
+        default_factory=dict
+    )
+    """Revisions of each ModelDeployment beside the objects that they were read from: most looks find nothing new."""
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The ModelDeployment is gone."""
+        self._parsed.pop((namespace, name), None)
+        self.files.forget(namespace, name)
 
     async def refresh(self, namespace: str, name: str) -> float | None:
         """Reads what is not watched and due again; returns the seconds until that is so the next time, None for never.
@@ -97,7 +106,7 @@ class Gatherer:
         look = self.files.look(namespace, workload_files.references(template))
         wanted = None if look.contents is None else self._wanted(model, template, look.contents, stored)
         lost = self.files.lost(namespace, name, stored, look)
-        unsupported = () if wanted is None or wanted in stored else self._unsupported(model)
+        unsupported = () if wanted is None or wanted in stored else tuple(self._unsupported(model))
         denied = () if wanted is None else self.admission.problems(model, wanted, stored)
         wanted = wanted if not unsupported and not denied else None
         return Observed(
@@ -118,11 +127,14 @@ class Gatherer:
         first = next((gateway for gateway in gateways if gateway is not None), None)
         return service.address(namespace, model.metadata.name) if first is None else gateway_objects.address(first)
 
-    def _unsupported(self, model: modeldeployment.ModelDeployment) -> tuple[status.Problem, ...]:
-        """What the cluster cannot do that a new revision asks for."""
-        items = pod_template.model_items(model.spec.template)
-        why = sources.unsupported(items, image_volumes=self.defaults.image_volumes)
-        return () if why is None else (status.Problem(status.Reason.SOURCE_UNSUPPORTED, f"{why}. What runs is left alone"),)
+    def _unsupported(self, model: modeldeployment.ModelDeployment) -> Iterator[status.Problem]:
+        """What a new revision asks for, and the cluster, its engine's version or its GPUs have not."""
+        filled = platform_rules.fill(model.spec.template, self.admission.platform_defaults, self.defaults)
+        why = sources.unsupported(pod_template.model_items(filled.template), image_volumes=self.defaults.image_volumes)
+        if why is not None:
+            yield status.Problem(status.Reason.SOURCE_UNSUPPORTED, f"{why}. What runs is left alone")
+        for message in template_checks.problems(filled.template, default_image=filled.defaults.engine_image):
+            yield status.Problem(status.Reason.INVALID_TEMPLATE, f"{message}. What runs is left alone")
 
     def _wanted(
         self,
@@ -146,8 +158,19 @@ class Gatherer:
     def revisions(self, namespace: str, name: str) -> tuple[revision.Revision, ...]:
         """All stored revisions, oldest first."""
         found = self.cache.list(resources.CONTROLLER_REVISIONS, namespace, labels=objects.model_labels(name))
-        parsed = (revision.parse_controller_revision(obj) for obj in found)
-        return tuple(sorted(parsed, key=lambda known: known.number))
+        former = self._parsed.get((namespace, name), {})
+        parsed: dict[str, tuple[Mapping[str, Any], revision.Revision]] = {}
+        for obj in found:
+            known = former.get(obj["metadata"]["name"])
+            same = known is not None and known[0] is obj  # objects of the cache never change
+            parsed[obj["metadata"]["name"]] = known if same and known else (obj, revision.parse_controller_revision(obj))
+        self._parsed[namespace, name] = parsed
+        return tuple(sorted((known for _, known in parsed.values()), key=lambda known: known.number))
+
+    def pods(self, observed: Observed) -> list[dict[str, Any]]:
+        """All engine pods of the ModelDeployment."""
+        metadata = observed.model.metadata
+        return self.cache.list(resources.PODS, metadata.namespace, labels=objects.model_labels(metadata.name))
 
     def hpas(self, observed: Observed) -> dict[str, Mapping[str, Any]]:
         """The HorizontalPodAutoscalers by their revision's hash."""

@@ -18,7 +18,19 @@ from sluice.kube import errors, resources
 from sluice.kube import events as kube_events
 from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
-from sluice.reconcile.models import autoscaling, copies, evals, faults, gather, pruning, resolved, status, store, view
+from sluice.reconcile.models import (
+    autoscaling,
+    copies,
+    evals,
+    faults,
+    gather,
+    last_words,
+    pruning,
+    resolved,
+    status,
+    store,
+    view,
+)
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
@@ -61,6 +73,7 @@ class ModelReconciler:
 
     def __post_init__(self) -> None:
         self.resolver = resolved.Resolver(self.applier, self.clock.now)
+        self.words = last_words.LastWords(self.client)
 
     async def reconcile(self, key: naming.ObjectKey) -> float | None:
         """Returns the seconds after which to look again whatever happens, or None."""
@@ -93,6 +106,8 @@ class ModelReconciler:
         self._announce(observed, decided)
         if decision.labels:
             return 0.0  # the next decision waits for nothing but these
+        if await self.words.refresh(key, self.gatherer.pods(observed)):
+            return 0.0
         proxies, schedule = self._proxies_retry(observed, decided), decided.scaling.seconds_to_change(self.clock.now())
         pods = view.recheck_after(decided)
         waits = (refresh, decision.wake_after, retry, again, decided.again, outcome.again, proxies, schedule, pods)
@@ -125,9 +140,10 @@ class ModelReconciler:
         self.table.forget(key)
         self.book.close(key)
         self._written.pop(key, None)
+        self.words.forget(key)
         self._faults.over(key)
         self.resolver.forget(key)
-        self.gatherer.files.forget(key.namespace, key.name)
+        self.gatherer.forget(key.namespace, key.name)
         self.numbers.forget_rollout(key.namespace, key.name)
 
     def family_of(self, key: naming.ObjectKey) -> evidence.Family | None:
@@ -213,6 +229,7 @@ class ModelReconciler:
                 deployment,
                 pods,
                 startup_timeout=durations.seconds(observed.model.spec.startup_timeout),
+                words=self.words.of(observed.key),
                 now=self.clock.now(),
             ),
             has_pods=deployment is not None or bool(pods),
