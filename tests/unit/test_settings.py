@@ -74,3 +74,19 @@ def test_defaults_of_templates_come_from_settings() -> None:
         "shared_memory": "4Gi",
         "stall_seconds": "120",
     }
+
+
+def test_the_metrics_server_has_settings_of_its_own() -> None:
+    """It needs none, and those of the operator are none of its business."""
+    assert settings.metrics_from_environment({}).api_port == 10250
+    made = settings.metrics_from_environment(
+        {**NEEDED, "SLUICE_API_PORT": "443", "SLUICE_WATCH_NAMESPACES": "a,b", "SLUICE_METRICS_PORT": "tcp://10.0.0.1:443"}
+    )
+    assert (made.api_port, made.watch_namespaces) == (443, ("a", "b"))
+
+
+@pytest.mark.parametrize(("variable", "text"), [("SLUICE_API_PORT", "0x"), ("SLUICE_SCRAPE_SECONDS", "0")])
+def test_errors_of_the_metrics_server_name_the_variable(variable: str, text: str) -> None:
+    """As those of the operator do."""
+    with pytest.raises(ValueError, match=variable):
+        settings.metrics_from_environment({variable: text})
