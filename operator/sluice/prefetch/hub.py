@@ -7,7 +7,6 @@ ranges, so that a big one goes on where it broke off, and compared with the chec
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,16 +24,10 @@ TIMEOUT: Final = httpx2.Timeout(connect=10.0, read=60.0, write=60.0, pool=None)
 LIST_TIMEOUT: Final = 60.0
 WINDOW: Final = 16 << 30
 """Most bytes that one request asks for: the hub's network refuses to send more than 50 GB at once."""
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _FIX: Final = (
     "Accept the model's terms on the hub, and name a Secret with a token of that account in "
     "spec.template.model.credentialsSecretRef"
 )
-
-
-def is_commit(revision: str | None) -> bool:
-    """Whether the revision is a whole commit, which nobody can move."""
-    return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 class Hub:

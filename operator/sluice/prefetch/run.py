@@ -7,18 +7,40 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sluice.prefetch import download, errors, gcs, hub, links, model, s3, selection, store
+from sluice.prefetch import download, errors, links, model, selection, store
 from sluice.workloads import sources
 
+
+# Each library takes most of a second to load, and most pods need one.
+def _hub(item: sources.Item) -> model.Origin:
+    from sluice.prefetch import hub
+
+    return hub.Hub(item)
+
+
+def _s3(item: sources.Item) -> model.Origin:
+    from sluice.prefetch import s3
+
+    return s3.S3(item)
+
+
+def _gcs(item: sources.Item) -> model.Origin:
+    from sluice.prefetch import gcs
+
+    return gcs.Gcs(item)
+
+
 ORIGINS: Final[Mapping[sources.Scheme, model.OpenOrigin]] = {
-    sources.Scheme.HF: hub.Hub,
-    sources.Scheme.S3: s3.S3,
-    sources.Scheme.GS: gcs.Gcs,
+    sources.Scheme.HF: _hub,
+    sources.Scheme.S3: _s3,
+    sources.Scheme.GS: _gcs,
 }
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 NO_REVISION: Final = "-"
 """Stands for the revision where none is named."""
 
@@ -64,9 +86,7 @@ class Prefetcher:
         cache = store.Store(self._options.cache, item.source)
         cache.prepare()
         recorded = self._options.recorded.get(item.name)
-        known = recorded or (
-            item.revision if item.parsed.scheme is sources.Scheme.HF and hub.is_commit(item.revision) else None
-        )
+        known = recorded or _commit_of(item)
         manifest = cache.complete(known) if known else None
         if manifest is None:
             manifest = self._ask(item, cache, known, recorded)
@@ -122,6 +142,12 @@ class Prefetcher:
                 }
             )
             return download.Download(origin, cache, self._report, item.name, self._options.policy).run(listing)
+
+
+def _commit_of(item: sources.Item) -> str | None:
+    """The item's revision where it is a whole commit, which nobody can move."""
+    revision = item.revision or ""
+    return revision if item.parsed.scheme is sources.Scheme.HF and _COMMIT.fullmatch(revision) else None
 
 
 class _Waiting:

@@ -49,6 +49,12 @@ _NO_CREDENTIALS: Final = (
     botocore.exceptions.UnauthorizedSSOTokenError,
     botocore.exceptions.TokenRetrievalError,
 )
+_BROKEN_OFF: Final = (
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.ConnectionError,
+    botocore.exceptions.IncompleteReadError,
+    botocore.exceptions.ResponseStreamingError,
+)
 
 
 class S3:
@@ -76,11 +82,12 @@ class S3:
         """The object's own checksum, or its ETag where that is an MD5; None where neither is."""
         with self._explained():
             head: Mapping[str, Any] = self._client.head_object(
-                Bucket=self._bucket, Key=self._folder + file.path, IfMatch=file.tag, ChecksumMode="ENABLED"
+                Bucket=self._bucket, Key=self._folder + file.path, IfMatch=_quoted(file.tag), ChecksumMode="ENABLED"
             )
+            # Of an object in parts it may be a checksum of checksums, which not every store says.
+            is_whole = head.get("ChecksumType") == "FULL_OBJECT" or not _PARTS.fullmatch(file.tag)
             for member, algorithm in _CHECKSUMS.items():
-                value = head.get(member)
-                if value and "-" not in value and head.get("ChecksumType") != "COMPOSITE":
+                if is_whole and (value := head.get(member)):
                     return model.Digest(algorithm, base64.b64decode(value).hex())
             if head.get("ServerSideEncryption") not in _PLAIN_MD5 or head.get("SSECustomerAlgorithm"):
                 return None
@@ -92,7 +99,7 @@ class S3:
         """Streams the object from the offset on, as long as it is the one that was listed."""
         with self._explained():
             found = self._client.get_object(
-                Bucket=self._bucket, Key=self._folder + file.path, Range=f"bytes={offset}-", IfMatch=file.tag
+                Bucket=self._bucket, Key=self._folder + file.path, Range=f"bytes={offset}-", IfMatch=_quoted(file.tag)
             )
             if offset and "ContentRange" not in found:
                 sink.restart()
@@ -110,9 +117,7 @@ class S3:
         if parts is None:
             return None
         try:
-            first = self._client.head_object(Bucket=self._bucket, Key=self._folder + file.path, IfMatch=file.tag, PartNumber=1)[
-                "ContentLength"
-            ]
+            first = self._client.head_object(Bucket=self._bucket, Key=self._folder + file.path, PartNumber=1)["ContentLength"]
         except botocore.exceptions.ClientError:  # not every store knows parts
             return None
         if not first or math.ceil(file.size / first) != int(parts.group(2)):
@@ -128,7 +133,7 @@ class S3:
             raise self._of_answer(error) from error
         except _NO_CREDENTIALS as error:
             raise errors.DeniedError(f"Cannot download {self._source}: {error}. {_FIX}") from error
-        except (botocore.exceptions.HTTPClientError, botocore.exceptions.IncompleteReadError) as error:
+        except _BROKEN_OFF as error:
             raise errors.unreachable(self._source, self._url, str(error)) from error
         except botocore.exceptions.BotoCoreError as error:
             raise errors.MissingError(f"Cannot download {self._source}: {error}") from error
@@ -149,6 +154,10 @@ class S3:
         if code in ("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"):
             status = 503
         return errors.answered(self._source, self._url, status, f"{code} {words}", fix=_FIX)
+
+
+def _quoted(tag: str) -> str:
+    return f'"{tag}"'
 
 
 def _client() -> s3_client.S3Client:

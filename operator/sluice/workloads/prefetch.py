@@ -15,6 +15,8 @@ from typing import Any, Final
 from sluice.workloads import quantities, security, sources
 
 CONTAINER: Final = "prefetch"
+COMMAND: Final = ("python", "-m", "sluice.prefetch")
+"""`sluice prefetch`, without what the other commands load: it is run at each start of a pod."""
 CACHE_PATH: Final = "/var/cache/sluice/models"
 CACHE_VOLUME: Final = "sluice-models"
 LINKS_VOLUME: Final = "sluice-downloads"
@@ -123,6 +125,7 @@ def containers(request: Request) -> list[dict[str, Any]]:
         {
             "name": CONTAINER,
             "image": request.image,
+            "command": list(COMMAND),
             "args": build_args(request),
             "env": _environment(request),
             "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
@@ -136,8 +139,8 @@ def containers(request: Request) -> list[dict[str, Any]]:
 
 
 def build_args(request: Request) -> list[str]:
-    """Arguments for the image's entry point, `sluice`."""
-    args = ["prefetch", f"--cache={CACHE_PATH}", f"--links={sources.LINKS_PATH}"]
+    """Arguments of `sluice prefetch`."""
+    args = [f"--cache={CACHE_PATH}", f"--links={sources.LINKS_PATH}"]
     args.append(f"--resolved={RESOLVED_DIR}/{RESOLVED_KEY}")
     args.append(f"--result={TERMINATION_LOG}")
     if request.cache.claim is None and request.cache.size_limit is not None:
