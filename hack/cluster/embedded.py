@@ -80,6 +80,10 @@ class Embedded:
         """Import the image of a tar file into the running cluster unless it has exactly this one."""
         self._import(self._record(), tar)
 
+    def tag_image(self, ref: str, new: str) -> None:
+        """Give an image of the running cluster one more name: to its users, another image of the same content."""
+        self._containerd(self._record()).tag(ref, new)
+
     def status(self) -> str:
         """Return one line: whether it is up, and where."""
         record = registry.read(self.name)
@@ -126,15 +130,18 @@ class Embedded:
         self._kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", timeout)
 
     def _import(self, record: registry.Record, tar: Path) -> None:
-        assert record.init is not None
         started = time.monotonic()
         home = nodepaths.on_host(self.name).home
         host.check_disk(home, host.image_bytes(tar.stat().st_size), f"import {tar}")
-        # The node's own view of the socket: it lies on a mount that only the node has.
-        socket = Path(f"/proc/{record.init.pid}/root{nodepaths.CONTAINERD_SOCKET}")
-        if images.Containerd(str(binaries.ensure("ctr")), socket).import_tar(tar):
+        if self._containerd(record).import_tar(tar):
             taken = time.monotonic() - started
             print(f"cluster {self.name}: imported {images.read_tar(tar).ref} in {taken:.1f} s", flush=True)
+
+    def _containerd(self, record: registry.Record) -> images.Containerd:
+        assert record.init is not None
+        # The node's own view of the socket: it lies on a mount that only the node has.
+        socket = Path(f"/proc/{record.init.pid}/root{nodepaths.CONTAINERD_SOCKET}")
+        return images.Containerd(str(binaries.ensure("ctr")), socket)
 
     def _kubectl(self, *arguments: str, stdin: str = "") -> None:
         ran = kubectl.run(self.kubeconfig, *arguments, stdin=stdin)

@@ -59,6 +59,10 @@ class Containerd:
         self._call("images", "import", "--local", "--discard-unpacked-layers", str(tar))
         return True
 
+    def tag(self, ref: str, new: str) -> None:
+        """Give an image that is there one more name."""
+        self._call("images", "tag", "--force", ref, new)
+
     def clear_containers(self, root: Path) -> None:
         """Remove every container, sandbox and writable snapshot, in a containerd that runs no pods; images stay."""
         probe.wait_for(self.socket.exists, str(self.socket), 30, lambda: None)
