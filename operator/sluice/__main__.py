@@ -139,7 +139,9 @@ class Replica:
         self.watches = watches.Watches(client, self.cache, namespaces=settings.watch_namespaces)
         self.trust = trust.Trust(client, settings.namespace, self.clock, settings.xds_address)
         self.metrics_api = metrics_api.MetricsApi(client, self.trust, self.clock, settings.namespace, self._leads)
-        self.rules = platform.Platform(client, self.cache, settings.namespace, self.clock, self.numbers)
+        self.rules = platform.Platform(
+            client, self.cache, settings.namespace, self.clock, self.numbers, interval=settings.refresh_interval
+        )
         self.recorder = kube_events.Recorder(client, instance=settings.pod_name, now=self.clock.now)
         self._session: aiohttp.ClientSession | None = None
         self.roles: asyncio.Queue[election.Role] = asyncio.Queue()
@@ -284,7 +286,8 @@ class Replica:
         )
 
     def _gatherer(self) -> gather.Gatherer:
-        sources = files.Files(self.client, self.cache, self.clock, files.read_engine_files())
+        scripts, interval = files.read_engine_files(), self.settings.refresh_interval
+        sources = files.Files(self.client, self.cache, self.clock, scripts, interval=interval)
         defaults = dataclasses.replace(
             self.settings.defaults, openshift=self.platform.openshift, image_volumes=self.platform.image_volumes
         )

@@ -61,6 +61,8 @@ class Settings(pydantic.BaseModel):
     """Where proxies find the operators; unset: the headless Service `sluice-xds`."""
     workers: Annotated[int, pydantic.Field(ge=1, le=64)] = 4
     scrape_interval: Annotated[float, pydantic.Field(gt=0)] = 1.0
+    refresh_interval: Annotated[float, pydantic.Field(gt=0)] = 30.0
+    """Seconds between looks at ConfigMaps that are not watched: the sources of files, and `sluice-config`."""
     proxy_gone_after: Annotated[float, pydantic.Field(gt=0)] = 60.0
     stats_port: Annotated[int, pydantic.Field(ge=1, le=65535)] = 9902
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -21,8 +21,6 @@ from sluice.workloads import platform_config
 
 _log = logs.get(__name__)
 
-REFRESH_SECONDS: Final = 30.0
-"""Longest time until a change is seen of a ConfigMap without our label; with it, the watch tells at once."""
 JITTER: Final = 0.2
 RETRY_SECONDS: Final = 5.0
 
@@ -43,6 +41,8 @@ class Platform:
     numbers: metrics.Metrics
     on_change: Callable[[], None] = _nothing
     """Told when defaults or rules have changed, or whether they can be used."""
+    interval: float = 30.0
+    """Longest time in seconds until a change is seen of a ConfigMap without our label; with it, the watch tells at once."""
     chance: Callable[[], float] = random.random
     """Uniform in [0, 1)."""
     config: platform_config.Config = platform_config.EMPTY
@@ -90,15 +90,15 @@ class Platform:
 
     async def run(self) -> None:
         """Keeps it up to date until cancelled."""
-        wait = REFRESH_SECONDS
+        wait = self.interval
         while True:
             await self._until_due(wait * (1.0 - JITTER * self.chance()))
             try:
                 await self.load()
-                wait = REFRESH_SECONDS
+                wait = self.interval
             except errors.ApiError as error:
                 _log.warning("platform configuration not read", cause=str(error))
-                wait = RETRY_SECONDS
+                wait = min(RETRY_SECONDS, self.interval)
 
     async def _until_due(self, seconds: float) -> None:
         """Returns after so many seconds, or when the watch has told of a change."""

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from sluice.kube import errors, resources
-from sluice.reconcile.models import files as model_files
 from sluice.workloads import files
 from tests.unit.reconcile import parts
 
 Object = dict[str, Any]
-NEXT = model_files.REFRESH_SECONDS + 1
+INTERVAL = 30.0
+NEXT = INTERVAL + 1
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ async def test_edited_source_is_a_new_revision_and_going_back_is_the_old_one(wor
     """Both without any change of the spec; copies stay with their revisions."""
     old = await serving(world)
     prompts(world, system="two")
-    assert await world.reconcile() == pytest.approx(model_files.REFRESH_SECONDS, abs=0.1)
+    assert await world.reconcile() == pytest.approx(INTERVAL, abs=0.1)
     assert world.status["stableRevision"] == old, "not due yet"
     await later(world)
     new = world.status["stableRevision"]

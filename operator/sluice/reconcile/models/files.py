@@ -1,7 +1,7 @@
 """Files of revisions: reads the ConfigMaps that templates refer to. The revisions' own copies are in `copies`.
 
 The sources carry no label of ours and may be many, so they are neither watched nor cached as a kind: each one that is referred
-to is read by name, at most every REFRESH_SECONDS. What could not be read is taken to be as it was: a fault starts nothing.
+to is read by name, once in an interval. What could not be read is taken to be as it was: a fault starts nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from sluice.workloads import files, revision
 
 _log = logs.get(__name__)
 
-REFRESH_SECONDS: Final = 30.0
 JITTER: Final = 0.2
-"""Shortens that by up to this share, at random, so that the reads of many models do not come together."""
+"""Shortens the interval by up to this share, at random, so that the reads of many models do not come together."""
 RETRY_SECONDS: Final = 5.0
 """After a read that failed."""
 FORGET_SECONDS: Final = 600.0
@@ -74,6 +73,8 @@ class Files:
     cache: kube_cache.Cache
     clock: clock_.Clock
     engine: files.EngineFiles
+    interval: float = 30.0
+    """Seconds between two reads of a source."""
     chance: Callable[[], float] = random.random
     """Uniform in [0, 1)."""
     _sources: dict[tuple[str, str], _Source] = dataclasses.field(default_factory=dict)
@@ -112,7 +113,7 @@ class Files:
     async def _read(self, namespace: str, name: str) -> errors.Transient | None:
         """Reads one source; returns the fault when that leaves it unknown."""
         source = self._sources.setdefault((namespace, name), _Source())
-        seconds, fault = REFRESH_SECONDS, None
+        seconds, fault = self.interval, None
         try:
             found = await self.client.get(resources.CONFIG_MAPS, namespace, name, policy=_READ)
             source.texts, source.binary = found.get("data") or {}, frozenset(found.get("binaryData") or ())
@@ -121,7 +122,7 @@ class Files:
             source.texts, source.binary, source.is_known, source.fault = None, (), True, ""
         except errors.ApiError as error:
             _log.warning("file source not read", config_map=f"{namespace}/{name}", cause=str(error))
-            seconds, source.fault = RETRY_SECONDS, str(error)
+            seconds, source.fault = min(RETRY_SECONDS, self.interval), str(error)
             fault = error if isinstance(error, errors.Transient) and not source.is_known else None
         source.due = self.clock.monotonic() + seconds * (1.0 - JITTER * self.chance())
         return fault
