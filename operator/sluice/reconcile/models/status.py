@@ -60,6 +60,8 @@ class Reason(enum.StrEnum):
     """A schedule of spec.autoscaling has a cron expression that never fits or an unknown time zone."""
     SOURCE_UNSUPPORTED = "SourceUnsupported"
     """The cluster cannot mount a source of spec.template.model: oci:// needs Kubernetes 1.35. What runs is left alone."""
+    INVALID_TEMPLATE = "InvalidTemplate"
+    """spec.template asks for what its version of the engine or its GPUs have not. What runs is left alone."""
     POLICY_DENIED = "PolicyDenied"
     """A rule of the platform forbids the revision that the spec asks for, or requires a gate that is missing."""
     POLICY_UNAVAILABLE = "PolicyUnavailable"
