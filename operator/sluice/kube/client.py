@@ -18,6 +18,8 @@ Object = transport.Object
 Resource = resources.Resource
 
 PAGE: Final = 500
+_LINE_BYTES: Final = 1024
+"""Of a log, at most on average: a limit cuts the end off, which matters most."""
 _MANAGED: Final = {"fieldManager": naming.FIELD_MANAGER}
 _FORCED: Final = {**_MANAGED, "force": "true"}
 
@@ -227,6 +229,18 @@ class Client:
                 if event["type"] == "ERROR":
                     raise errors.from_status_object(str(request), event["object"])
                 yield WatchEvent(event["type"], event["object"])
+
+    async def log(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int, seconds: float) -> str:
+        """The last lines of a container's log, or of the run before, asked for once."""
+        self._check(resources.PODS, resources.Verb.GET, namespace, pod, "log")
+        query = {
+            "container": container,
+            "previous": "true" if previous else "",
+            "tailLines": str(lines),
+            "limitBytes": str(lines * _LINE_BYTES),
+        }
+        request = transport.Request("read the log of", "GET", resources.PODS, namespace, pod, "log", query)
+        return await self._transport.text(request, seconds)
 
     async def discover(self, path: str, *, policy: retry.Policy | None = None) -> Object:
         """What the API server says of itself, which every authenticated client may read: `/version`, `/apis`."""

@@ -156,7 +156,11 @@ PODS: Final = Resource(
     "pods",
     "Pod",
     # Deleted when it runs another model or image than the first pod of its revision.
-    (Rule(Reach.WATCHED, _READ | {Verb.DELETE}),),
+    (
+        Rule(Reach.WATCHED, _READ | {Verb.DELETE}),
+        # Where an engine says why it ended further up than a termination message reaches.
+        Rule(Reach.WATCHED, frozenset({Verb.GET}), subresource="log"),
+    ),
 )
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", _READ_EVERYWHERE)
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", (Rule(Reach.CLUSTER, _READ),), namespaced=False)

@@ -112,7 +112,19 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise errors.Unreachable(str(request), _cause(error)) from error
 
+    async def text(self, request: Request, seconds: float) -> str:
+        """An answer that is text, asked for once. Raises errors.ApiError."""
+        return (await self._read(request, seconds)).decode(errors="replace")
+
     async def _send_once(self, request: Request | Path, seconds: float) -> Object:
+        body = await self._read(request, seconds)
+        try:
+            answer = json.loads(body)
+        except ValueError as error:
+            raise errors.ServerError(str(request), f"the answer is no JSON: {error}", status=200) from error
+        return answer if isinstance(answer, dict) else {}
+
+    async def _read(self, request: Request | Path, seconds: float) -> bytes:
         try:
             async with await self._open(request, aiohttp.ClientTimeout(total=seconds)) as response:
                 body = await response.read()
@@ -120,14 +132,10 @@ class Transport:
             raise errors.Unreachable(str(request), _cause(error)) from error
         if response.status >= 400:
             raise errors.from_response(str(request), response.status, body, response.headers.get("Retry-After"))
-        try:
-            answer = json.loads(body)
-        except ValueError as error:
-            raise errors.ServerError(str(request), f"the answer is no JSON: {error}", status=response.status) from error
-        return answer if isinstance(answer, dict) else {}
+        return body
 
     async def _open(self, request: Request | Path, limit: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        headers = {"Accept": JSON, "Content-Type": request.content, **self._api.default_headers}
+        headers = {"Accept": f"{JSON}, */*", "Content-Type": request.content, **self._api.default_headers}
         for setting in (await self._configuration.auth_settings()).values():
             headers[setting["key"]] = setting["value"]
         url = self._configuration.host.rstrip("/") + request.url()

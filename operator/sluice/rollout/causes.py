@@ -7,6 +7,7 @@ being deleted or disrupted is evidence of nothing. What init containers say is i
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -38,7 +39,12 @@ Moment = findings.Moment
 
 
 def health_of(
-    deployment: Mapping[str, Any], pod_objects: Iterable[Mapping[str, Any]], *, startup_timeout: float, now: float
+    deployment: Mapping[str, Any],
+    pod_objects: Iterable[Mapping[str, Any]],
+    *,
+    startup_timeout: float,
+    now: float,
+    words: Mapping[str, str] = types.MappingProxyType({}),
 ) -> health.Health:
     """The health of a revision from its Deployment and its pods, as JSON objects.
 
@@ -47,9 +53,10 @@ def health_of(
         pod_objects: every pod with the revision's labels.
         startup_timeout: seconds that an engine may run without being ready.
         now: epoch seconds.
+        words: by the uid of a pod what its engine's log says beyond the termination message.
     """
     desired = int(deployment.get("spec", {}).get("replicas", 1))
-    parsed = sorted((pods.parse_pod(obj) for obj in pod_objects), key=lambda pod: pod.name)
+    parsed = sorted((pods.parse_pod(obj, words) for obj in pod_objects), key=lambda pod: pod.name)
     staying = [pod for pod in parsed if not pod.deleting]
     live = [pod for pod in staying if not pod.over]
     ready = sum(pod.is_ready for pod in live)

@@ -60,6 +60,8 @@ _INVALID_CONFIG: Final = re.compile(r"validation errors? for (?!Device)\w*(Confi
 """pydantic's words; DeviceConfig is left out, for a node without a device is not the revision's fault."""
 _REFUSED_ARGUMENT: Final = re.compile(r"VLLMValidationError: .*\(parameter=|KeyError: 'invalid (tool call|reasoning) parser")
 """vLLM's own words, where pydantic does not look."""
+_CHILD_ERROR: Final = re.compile(r"\((?!APIServer)\w+[^)]*\) ERROR [^\]]*\] ?(.*)")
+_EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 _LAST_LINES: Final = 12
 _LAST_CHARACTERS: Final = 1200
 
@@ -111,6 +113,17 @@ def end_cause(end: pods.End) -> health.Cause | None:
     if end.exit_code and (_INVALID_CONFIG.search(end.message) or _REFUSED_ARGUMENT.search(end.message)):
         return health.Cause.INVALID_ARGUMENTS
     return None
+
+
+def root_cause(log: str) -> str:
+    """What vLLM's processes said before they failed, from the end of an engine's log; empty when nothing is found.
+
+    The API process ends with a traceback of its own that says "See root cause above"; above are the lines of its children,
+    each after a prefix such as `(EngineCore pid=20) ERROR 11-21 14:37:00 [core.py:1510]`.
+    """
+    said = [match.group(1) for line in log.splitlines() if (match := _CHILD_ERROR.match(line)) is not None]
+    starts = [number for number, line in enumerate(said) if _EXCEPTION.match(line)]
+    return last_lines("\n".join(said[starts[-1] :])) if starts else ""
 
 
 def hung(end: pods.End) -> str | None:

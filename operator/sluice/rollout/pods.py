@@ -6,6 +6,7 @@ What they mean is in `causes`. Anything may be missing in a young pod; what is m
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from sluice.workloads import pod_template, prefetch
 
 _ITEM: Final = "--item="
 """Of the prefetch container's arguments: `--item=<name>=<source>`."""
+_ELSEWHERE: Final = "See root cause above"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +135,8 @@ class Pod:
         return self.created
 
 
-def parse_pod(obj: Mapping[str, Any]) -> Pod:
-    """The facts of a Pod object."""
+def parse_pod(obj: Mapping[str, Any], words: Mapping[str, str] = types.MappingProxyType({})) -> Pod:
+    """The facts of a Pod object. `words`: by the uid of a pod what its engine's log says beyond the termination message."""
     metadata, spec, status = obj.get("metadata", {}), obj.get("spec", {}), obj.get("status", {})
     conditions = {condition["type"]: _condition(condition) for condition in status.get("conditions") or ()}
     disrupted, scheduled = conditions.get("DisruptionTarget"), conditions.get("PodScheduled")
@@ -151,7 +153,7 @@ def parse_pod(obj: Mapping[str, Any]) -> Pod:
         ready=conditions.get("Ready"),
         disrupted=disrupted if disrupted is not None and disrupted.true else None,
         first=_first(spec.get("initContainers") or (), status.get("initContainerStatuses") or ()),
-        engine=_find(pod_template.CONTAINER, status.get("containerStatuses") or ()),
+        engine=_find(pod_template.CONTAINER, status.get("containerStatuses") or (), words.get(metadata.get("uid", ""), "")),
         wishes=_wishes(spec),
     )
 
@@ -175,11 +177,11 @@ def _first(specs: Iterable[Mapping[str, Any]], statuses: Iterable[Mapping[str, A
     return None
 
 
-def _find(name: str, statuses: Iterable[Mapping[str, Any]]) -> Container | None:
-    return next((_container(status) for status in statuses if status.get("name") == name), None)
+def _find(name: str, statuses: Iterable[Mapping[str, Any]], words: str) -> Container | None:
+    return next((_container(status, words) for status in statuses if status.get("name") == name), None)
 
 
-def _container(status: Mapping[str, Any]) -> Container:
+def _container(status: Mapping[str, Any], words: str = "") -> Container:
     state = status.get("state") or {}
     waiting, running = state.get("waiting"), state.get("running")
     return Container(
@@ -189,21 +191,31 @@ def _container(status: Mapping[str, Any]) -> Container:
         running_since=model.parse_time(running.get("startedAt")) if running is not None else None,
         waiting=waiting.get("reason", "") if waiting is not None else None,
         waiting_message=waiting.get("message", "") if waiting is not None else "",
-        end=_end(state.get("terminated")),
-        last_end=_end((status.get("lastState") or {}).get("terminated")),
+        end=_end(state.get("terminated"), words),
+        last_end=_end((status.get("lastState") or {}).get("terminated"), words),
     )
 
 
-def _end(obj: Mapping[str, Any] | None) -> End | None:
+def _end(obj: Mapping[str, Any] | None, words: str) -> End | None:
     if obj is None:
         return None
+    message = obj.get("message", "")
     return End(
         reason=obj.get("reason", ""),
         exit_code=int(obj.get("exitCode", 0)),
-        message=obj.get("message", ""),
+        message=f"{words}\n{_last_line(message)}" if words and points_elsewhere(message) else message,
         started_at=model.parse_time(obj.get("startedAt")) or None,  # one that never ran began in 1970
         finished_at=model.parse_time(obj.get("finishedAt")),
     )
+
+
+def points_elsewhere(message: str) -> bool:
+    """Whether a termination message only says that the reason is further up in the log, as vLLM's do for its processes."""
+    return _ELSEWHERE in message
+
+
+def _last_line(message: str) -> str:
+    return message.strip().splitlines()[-1]
 
 
 def _wishes(spec: Mapping[str, Any]) -> Wishes:

@@ -11,7 +11,7 @@ import pathlib
 
 import pytest
 
-from sluice.rollout import causes, health
+from sluice.rollout import causes, health, logs
 
 FOLDER = pathlib.Path(__file__).parent / "seen"
 ENVIRONMENT, REVISION, NONE = health.CauseClass.ENVIRONMENT, health.CauseClass.REVISION, health.CauseClass.NONE
@@ -65,7 +65,7 @@ EXPECTED = {
     "vllm-tool-parser-unknown": (Cause.INVALID_ARGUMENTS, "invalid tool call parser: nope"),
     "vllm-unknown-argument": (Cause.INVALID_ARGUMENTS, "unrecognized arguments: --enforce-eagr"),
 }
-"""Cause and words of the message. None: nothing in the words tells, so that ends are counted: the first one is no failure yet."""
+"""Cause and words of the message. None: nothing in the words tells, so that ends are counted."""
 
 
 def judge(name: str, *, after: float = 120) -> health.Health:
@@ -109,3 +109,38 @@ def test_the_names_of_images_are_not_what_a_registry_says() -> None:
     again = causes.health_of({"spec": {"replicas": 1}}, [pod], startup_timeout=1200, now=0)
 
     assert again.cause is found.cause
+
+
+def test_the_root_cause_is_found_above_the_last_lines() -> None:
+    """vLLM's API process ends with a traceback that says nothing; what its child said is in the log."""
+    log = (FOLDER / "vllm-engine-core-failed.log").read_text()
+    pod = json.loads((FOLDER / "vllm-engine-core-failed.json").read_text())
+    pod["metadata"]["uid"] = "u1"
+    pod["status"]["phase"] = "Running"
+
+    root = logs.root_cause(log)
+    told = causes.health_of({"spec": {"replicas": 1}}, [pod], startup_timeout=1e9, now=0, words={"u1": root})
+
+    assert root.startswith("RuntimeError: Insufficient space in /dev/shm for shared-memory allocation: 160 MiB required")
+    assert "Insufficient space in /dev/shm" in told.message
+    assert told.message.endswith(
+        "Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "root"),
+    [
+        ("", ""),
+        ("(APIServer pid=1) ERROR 11-21 14:37:00 [x.py:1] ValueError: not a child", ""),
+        ("(EngineCore pid=20) ERROR 11-21 14:37:00 [core.py:1] EngineCore failed to start.", ""),
+        (
+            "(Worker_TP1 pid=30) ERROR 11-21 14:37:00 [x.py:1] torch.OutOfMemoryError: CUDA out of memory.\nINFO bye\n",
+            "torch.OutOfMemoryError: CUDA out of memory.",
+        ),
+    ],
+    ids=["nothing", "the API process", "no exception", "a worker"],
+)
+def test_only_a_childs_exception_is_a_root_cause(log: str, root: str) -> None:
+    """Nothing is said where nothing was found."""
+    assert logs.root_cause(log) == root
