@@ -16,7 +16,8 @@ HEALTH_TIMEOUT_SECONDS: Final = 3
 LIVENESS_PERIOD_SECONDS: Final = 10
 LIVENESS_TIMEOUT_SECONDS: Final = 10
 """The script opens three connections of two seconds each, and Python itself has to start on a busy node."""
-LIVENESS_FAILURES: Final = 2
+LIVENESS_FAILURES: Final = 3
+"""On a starved node a look may be cut short without any hang: a needless restart costs minutes, another look ten seconds."""
 FAILED_GRACE_SECONDS: Final = 15
 """What a container gets that failed a probe, in place of the pod's grace period: it would not drain, and nobody waits for it
 but its clients. More than the preStop sleep, which runs first."""
