@@ -174,6 +174,35 @@ def test_hang_is_remembered_between_runs(
     assert "nothing has moved for 120 s" in capsys.readouterr().out
 
 
+def test_hang_is_left_in_the_termination_message_and_taken_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever reads why the container ended sees that it hung; an engine that moves again leaves the end of its log."""
+    log, state = tmp_path / "termination-log", tmp_path / "state"
+    log.write_bytes(b"")
+    monkeypatch.setattr(liveness, "TERMINATION_LOG", str(log))
+    monkeypatch.setattr(liveness, "get", lambda *_: (200, b""))
+    hung = liveness.State(b"c", 0.0, STALL, 0, busy=True, figures=b"")
+    monkeypatch.setattr(liveness, "look", lambda _: None)
+    monkeypatch.setattr(liveness, "update", lambda *_: hung)
+
+    assert liveness.main(8000, STALL, str(state)) == 1
+    assert log.read_bytes() == b"Liveness probe failed: the engine hangs: requests are in flight and nothing has moved for 120 s"
+
+    monkeypatch.setattr(liveness, "update", lambda *_: hung._replace(waited=0.0))
+    assert liveness.main(8000, STALL, str(state)) == 0
+    assert log.read_bytes() == b""
+
+
+def test_termination_message_of_others_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An engine may write there itself."""
+    log = tmp_path / "termination-log"
+    log.write_bytes(b"out of memory")
+    monkeypatch.setattr(liveness, "TERMINATION_LOG", str(log))
+
+    liveness.tell(b"")
+
+    assert log.read_bytes() == b"out of memory"
+
+
 def test_silent_server_fails_only_after_the_stall(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An API process that is busy for a while is no dead engine."""
     serve(monkeypatch, {path: TimeoutError() for path in ("/health", "/load", "/metrics")})
