@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -82,7 +83,8 @@ class Gcs:
 
     @property
     def _url(self) -> str:
-        return f"https://storage.googleapis.com/{self._place}/{self._prefix}"
+        host = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
+        return f"{host}/{self._place}/{self._prefix}"
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -108,4 +110,6 @@ def _client() -> google.cloud.storage.Client:
     try:
         return google.cloud.storage.Client()
     except google.auth.exceptions.DefaultCredentialsError:
+        if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
+            raise  # somebody gave a file, which cannot be used
         return google.cloud.storage.Client.create_anonymous_client()
