@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import pathlib
 import time
@@ -32,9 +33,9 @@ CLUSTER: Final = "autoscale"
 CHART: Final = pathlib.Path("build/bench/autoscale.svg")
 TARGET: Final = 10
 LARGEST: Final = 3
-CLIENTS: Final = 26
-"""With two requests running in the one pod, two dozen wait: more than twice the target."""
-TOKENS: Final = 200
+CLIENTS: Final = 60
+"""Two requests run in each pod and the others wait: even with all pods there are more than the target."""
+TOKENS: Final = 100
 WINDOW: Final = 50
 """Not a multiple of the controller's period, so that a sync never falls on its very end."""
 _STARTED_SECONDS: Final = 900.0
@@ -79,6 +80,7 @@ async def measure(world: world_.World) -> autoscale_figures.Seen:
             # The pods that were added take their share before the load goes; where the machine is too slow for that, without.
             with contextlib.suppress(TimeoutError):
                 await _until(lambda: seen.ready[-1][1] >= LARGEST, _LOADED_SECONDS, "all pods ready")
+                await _until(lambda: seen.above[-1] > seen.ready[-1][0], _RISEN_SECONDS, "a sample with all pods")
             seen.load = (seen.load[0], time.time())
         await _until(lambda: seen.replicas[-1][1] <= seen.before, _FALLEN_SECONDS, "the size of before")
     return seen
@@ -242,8 +244,9 @@ async def _until(condition: Any, seconds: float, what: str) -> None:
 def draw(seen: autoscale_figures.Seen, engine: str) -> str:
     """The chart: sizes above, queues below."""
     begin, end = seen.load
-    first = begin - 30
-    last = max(series[-1][0] for series in (seen.replicas, seen.samples, seen.queue)) + 15
+    first = begin - 10
+    last = max(series[-1][0] for series in (seen.replicas, seen.samples, seen.queue))
+    seconds = 50.0 * math.ceil((last - first + 10) / 50)
 
     def moved(series: autoscale_figures.Series) -> list[tuple[float, float]]:
         return [(max(0.0, at - first), value) for at, value in series]
@@ -261,4 +264,4 @@ def draw(seen: autoscale_figures.Seen, engine: str) -> str:
         chart.Span("load", begin - first, end - first),
         chart.Span("no fall allowed", max(end, cool) - first, cool + seen.window - first),
     ]
-    return chart.svg(f"Autoscaling by queue depth ({engine})", panels, seconds=last - first, spans=spans)
+    return chart.svg(f"Autoscaling by queue depth ({engine})", panels, seconds=seconds, spans=spans)

@@ -79,7 +79,7 @@ def _panel(panel: Panel, top: float, seconds: float, spans: Sequence[Span]) -> l
     for number, line in enumerate(panel.lines):
         colour = _COLOURS[number % len(_COLOURS)]
         parts.append(f'<path d="{_steps(line, seconds, x, y)}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(_text(_LEFT + width - 150 * number, top - 6, line.name, anchor="end", colour=colour))
+        parts.append(_text(_LEFT + width - 200 * number, top - 6, line.name, anchor="end", colour=colour))
     if panel.limit:
         name, level = panel.limit
         parts.append(
