@@ -6,14 +6,18 @@ No metrics are served here, so that the HPA moves the size by its bounds alone, 
 from __future__ import annotations
 
 import json
+import pathlib
 from typing import Any
 
 import pytest
+import yaml
 
 from sluice.api import naming
 from tests.support import kubelet, operators, world
 
 pytestmark = pytest.mark.usefixtures("operator")
+
+ACCEPTED = pathlib.Path(__file__).resolve().parents[1] / "crd" / "accepted"
 
 Object = dict[str, Any]
 
@@ -217,3 +221,18 @@ def test_invalid_schedule_is_a_mistake(namespace: world.World) -> None:
     assert world.condition(namespace.model()["status"], "ResolvedRefs")["status"] == "True"
     namespace.apply(autoscaled())
     namespace.ready()
+
+
+def test_hpa_with_everything_is_written_once(namespace: world.World, operator: operators.Operator) -> None:
+    """The API server rewrites quantities and fills in defaults: none of that is a difference, or each reconcile would write."""
+    everything = yaml.safe_load((ACCEPTED / "modeldeployment-autoscaling-everything.yaml").read_text())["spec"]["autoscaling"]
+    namespace.apply(world.model(replicas=None, autoscaling=everything))
+    revision = namespace.ready()["stableRevision"]
+    handed_over(namespace, revision)
+    stored = namespace.get("hpa", f"chat-{revision}")["spec"]
+    assert stored["behavior"]["scaleUp"]["tolerance"] == "50m"
+    assert len(stored["metrics"]) == len(everything["metrics"])
+    for seconds in ("10s", "11s"):
+        reconciled(namespace, world.model(replicas=None, autoscaling=everything), seconds)
+    line = f'"object": "horizontalpodautoscalers.autoscaling/{namespace.name}/chat-{revision}"'
+    assert operator.log.count(line) == 1
