@@ -103,7 +103,7 @@ class World:
         await self.kubectl("apply", "--server-side", "-k", str(overlay.parent))
         await self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "-l", "app.kubernetes.io/name=sluice")
         for name in ("sluice-operator", "sluice-metrics"):
-            await self.kubectl("-n", "sluice-system", "rollout", "status", f"deployment/{name}", "--timeout=120s")
+            await self.kubectl("-n", "sluice-system", "rollout", "status", f"deployment/{name}", "--timeout=300s")
 
     async def apply_examples(self) -> None:
         """Applies `examples/demo` with the data set and the keys that do not belong into Git."""
