@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
+
 from tests.support import operators, world
 
 LATER = {
@@ -11,6 +13,9 @@ LATER = {
     "SLUICE_SHARED_MEMORY": "4Gi",
     "SLUICE_RENDERER_MARK": "later",
 }
+
+
+FLEET = 100
 
 
 def without_image(source: str = "file:///models/one") -> world.Object:
@@ -48,7 +53,41 @@ def test_upgrade_touches_no_revision(namespace: world.World, rights: pathlib.Pat
         new = namespace.status("it is promoted", lambda status: status["stableRevision"] != stable)["stableRevision"]
         rendered = deployment_template(namespace, new)
         assert rendered["spec"]["containers"][0]["image"] == "localhost/sluice/vllm:later"
-        assert rendered["metadata"]["annotations"] == {"sluice.dev/renderer-mark": "later"}
+        assert rendered["metadata"]["annotations"]["sluice.dev/renderer-mark"] == "later"
+
+
+@pytest.mark.timeout(300)
+def test_upgrade_touches_nothing_of_a_whole_fleet(namespace: world.World, rights: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Over a hundred ModelDeployments: no pod template is written, no revision is made, no pod is lost."""
+    names = [f"model-{number}" for number in range(FLEET)]
+    with operators.Operator(rights, tmp_path, name="before") as before:
+        before.wait_ready()
+        namespace.apply(*({**without_image(), "metadata": {"name": name}} for name in names))
+        namespace.until(lambda: all_ready(namespace), "the fleet is ready", patience=200)
+    known = fleet(namespace)
+    with operators.Operator(rights, tmp_path, name="after", environment=LATER) as after:
+        after.wait_ready()
+        namespace.until(lambda: after.has_seen(FLEET), "the new version has seen the fleet")
+        assert fleet(namespace) == known
+
+
+def all_ready(namespace: world.World) -> bool:
+    """Whether every ModelDeployment is."""
+    found = namespace.objects("modeldeployment")
+    return len(found) == FLEET and all(world.condition(obj.get("status", {}), "Ready")["status"] == "True" for obj in found)
+
+
+def fleet(namespace: world.World) -> dict[str, object]:
+    """What an upgrade must leave alone: every Deployment and its generation, every revision, every pod."""
+    return {
+        f"{obj['kind']}/{obj['metadata']['name']}": (
+            obj["metadata"]["uid"],
+            obj["metadata"].get("generation"),
+            obj.get("spec", {}).get("template"),
+            obj.get("data"),
+        )
+        for obj in namespace.objects("deployment,controllerrevision,pod")
+    }
 
 
 def deployment_template(namespace: world.World, revision: str) -> world.Object:

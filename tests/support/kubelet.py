@@ -29,8 +29,9 @@ Behaviour = Callable[[Mapping[str, Any], str], Status]
 class Kubelet:
     """A context manager: while inside, pods run."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, *, period: float = PERIOD_SECONDS) -> None:
         self._client = client(kubeconfig)
+        self._period = period
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubelet", daemon=True)
         self._addresses: dict[str, str] = {}
@@ -49,7 +50,7 @@ class Kubelet:
         self._client.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(PERIOD_SECONDS):
+        while not self._stop.wait(self._period):
             try:
                 self._look()
             except httpx.HTTPError:

@@ -99,6 +99,16 @@ class Operator:
         """The value of a metric without labels."""
         return next(float(line.split()[1]) for line in self.metrics().splitlines() if line.startswith(f"{metric} "))
 
+    def sample(self, series: str) -> float:
+        """The value of a series, written with its labels as in /metrics; -1 while there is none."""
+        lines = (line for line in self.metrics().splitlines() if line.startswith(f"{series} "))
+        return next((float(line.split()[-1]) for line in lines), -1.0)
+
+    def has_seen(self, models: int) -> bool:
+        """Whether it has reconciled so many ModelDeployments and nothing is due any more."""
+        seen = self.sample('sluice_reconcile_seconds_count{kind="ModelDeployment"}')
+        return seen >= models and self.sample("sluice_queue_depth") == 0
+
     def kill(self) -> None:
         """As a crash would end it."""
         self._process.kill()
