@@ -13,6 +13,8 @@ import yaml
 
 from hack import reasons
 from sluice.api import crdgen, evalgate, gateway, modeldeployment, ratelimitpolicy
+from sluice.kube import resources
+from sluice.workloads import platform_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "operator" / "sluice"
@@ -189,6 +191,15 @@ def test_every_kind_has_an_example_that_its_model_reads() -> None:
     for document in ours:
         PARSERS[document["kind"]]({**document, "metadata": {**document["metadata"], "namespace": "default"}})
     assert {document["kind"] for document in ours} == set(PARSERS)
+
+
+def test_the_example_of_the_platforms_configuration_shows_every_field() -> None:
+    """And none that does not exist."""
+    (data,) = [each["data"] for each in documents("examples") if each["metadata"]["name"] == resources.CONFIG_NAME]
+    config = platform_config.parse(data)
+    shown = {field for rule in config.enforced for field in rule.model_fields_set}
+    assert set(platform_config.Rule.model_fields) == shown
+    assert set(platform_config.Defaults.model_fields) == config.defaults.model_fields_set
 
 
 def test_manifests_set_variables_that_are_settings() -> None:

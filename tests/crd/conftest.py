@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def cluster() -> Iterator[controlplane.ControlPlane]:
     """An API server that has accepted crds/, and so their CEL costs, with the controllers that aggregate roles."""
     with controlplane.ControlPlane(controller_manager=True) as running:
-        running.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+        for given in ("crds", "manifests/namespace.yaml"):  # an example is for the operator's namespace
+            running.kubectl("apply", "--server-side", "-f", str(ROOT / given))
         running.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
         yield running
