@@ -70,7 +70,7 @@ def figures(seen: Seen) -> dict[str, Any]:
         "replicas_before": seen.before,
         "replicas_peak": int(max(size for at, size in seen.replicas if at > seen.load[0])),
         "replicas_after": int(seen.replicas[-1][1]),
-        "peak_queue": max(value for _, value in seen.queue),
+        "peak_queue": round(max(value for _, value in seen.queue)),
         "periods_to_scale": max(0, math.ceil((seen.rise - seen.above[0]) / SYNC_SECONDS)),
         "cooldown_kept": bool(seen.falls) and seen.falls[0] >= seen.above[-1] + seen.window,
         "target": seen.target,
