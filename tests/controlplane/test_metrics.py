@@ -18,6 +18,8 @@ import yaml
 from sluice.workloads import pod_metrics
 from tests.support import controlplane, engines, kubelet, metrics, operators
 
+pytestmark = pytest.mark.timeout(300)  # the first test starts everything
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REVISION: Final = {
     "app.kubernetes.io/managed-by": "sluice",
