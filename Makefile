@@ -40,5 +40,5 @@ cluster-down: bootstrap ## Stop the cluster and leave nothing behind: 10 s
 image: bootstrap ## Build the operator's image: 1 min
 	@$(STEP) "Build the operator image" "1 min" $(PYTHON_BIN) -m hack.images build operator
 
-bench: bootstrap ## Run one benchmark, NAME=propagation: 2 min; writes build/bench/<name>.json
-	@$(STEP) "Benchmark $(NAME)" "2 min" $(PYTHON_BIN) -m tests.bench $(NAME)
+bench: bootstrap ## Run one benchmark, NAME=propagation|drain|autoscale|operator_scale: 2-15 min; writes build/bench/<name>.json
+	@$(STEP) "Benchmark $(NAME)" "propagation: 2 min; on a cluster: up to 15 min" $(PYTHON_BIN) -m tests.bench $(NAME)

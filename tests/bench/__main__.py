@@ -16,13 +16,14 @@ from typing import Any, Final
 import rich.console
 import rich.table
 
-from tests.bench import autoscale, operator_scale, propagation
+from tests.bench import autoscale, drain, operator_scale, propagation
 
 Benchmark = Callable[[pathlib.Path], Awaitable[Mapping[str, Any]]]
 """Takes an empty directory, gives its figures: names with their unit, such as `p99_ms`."""
 
 BENCHMARKS: Final[Mapping[str, tuple[str, Benchmark]]] = {
     "autoscale": ("load comes and goes -> pods come and go, by the real HPA controller and our metrics", autoscale.run),
+    "drain": ("pods are removed while streams are open on them -> nobody notices", drain.run),
     "operator_scale": ("1,000 ModelDeployments on one operator", operator_scale.run),
     "propagation": ("a weight changes -> all traffic has moved at a real Envoy", propagation.run),
 }
