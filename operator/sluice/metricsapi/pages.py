@@ -69,7 +69,7 @@ class Families:
                     gauges.update(families)
                 case pod_metrics.Highest(family):
                     gauges.add(family)
-                case pod_metrics.Quantile(family, _, pending):
+                case pod_metrics.Quantile(family=family, pending=pending):
                     histograms.add(family)
                     gauges.add(pending)
                 case pod_metrics.Share(family):

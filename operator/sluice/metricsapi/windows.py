@@ -138,12 +138,18 @@ def _quantile(steps: Sequence[Step], source: pod_metrics.Quantile) -> Value | No
     if not steps:
         return None
     window = steps[-1].end - steps[0].start
-    buckets = _summed(step.histograms.get(source.family, {}) for step in steps)
+    buckets = _counted(steps, source.family)
     found = quantiles.histogram_quantile(source.quantile, buckets) if buckets else None
     if found is not None:
         return Value(found, window)
     waited = source.pending in functools.reduce(frozenset.intersection, (step.pending for step in steps))
-    return Value(window if waited else 0.0, window)
+    works = any(_counted(steps, source.progress).values())
+    return Value(window if waited and not works else 0.0, window)
+
+
+def _counted(steps: Iterable[Step], family: str) -> Mapping[float, float]:
+    """What a histogram counted in these steps."""
+    return _summed(step.histograms.get(family, {}) for step in steps)
 
 
 def _share(steps: Sequence[Step], source: pod_metrics.Share) -> Value | None:

@@ -61,11 +61,13 @@ class Quantile:
 
     Without a single observation it is 0, since an idle pod needs no help. Unless `pending`, a gauge, was above 0 in every
     reading of the window: then requests waited for the whole of it, and the value is the window's length, a lower bound.
+    That does not hold while another histogram, `progress`, counts: answers of one token have no time between tokens.
     """
 
     family: str
     quantile: float
     pending: str
+    progress: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,7 @@ def _table() -> Iterator[PodMetric]:
         source = Quantile(FIRST_TOKEN, percentile / 100, pending=WAITING)
         yield PodMetric(name, Unit.SECONDS, source, f"Time to the first token, percentile {percentile}.")
     for percentile, name in _ITL.items():
-        source = Quantile(INTER_TOKEN, percentile / 100, pending=RUNNING)
+        source = Quantile(INTER_TOKEN, percentile / 100, pending=RUNNING, progress=FIRST_TOKEN)
         yield PodMetric(name, Unit.SECONDS, source, f"Time between two tokens, percentile {percentile}.")
     errors = Share(ANSWERS, only=(("method", "POST"),), label="status", part="5xx", rest="2xx")
     # Mistakes of clients (4xx) are on neither side: they say nothing of the engine.

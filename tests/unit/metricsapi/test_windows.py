@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Final
 
@@ -130,6 +131,14 @@ def test_running_without_a_token_is_as_slow_as_the_window_is_long() -> None:
     """The same for the time between tokens."""
     window = after(*[page(running=(1.0,)) for _ in range(3)])
     assert value(window, pod_metrics.itl(95)) == pytest.approx(2 * INTERVAL)
+
+
+def test_answers_of_one_token_have_no_time_between_tokens() -> None:
+    """Requests run all the time, none has a second token: that is no stall, since first tokens come."""
+    pair = [page(running=(1.0,)), page(running=(1.0,), first_token={ONE: (5.0, 5.0, 5.0)})]
+    without = {pod_metrics.INTER_TOKEN: {ONE: {math.inf: 0.0}}}
+    window = after(*[dataclasses.replace(each, histograms={**each.histograms, **without}) for each in pair])
+    assert value(window, pod_metrics.itl(95)) == 0.0
 
 
 def test_errors_are_answers_of_5xx_to_requests_for_work() -> None:
