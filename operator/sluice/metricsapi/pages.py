@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import prometheus_client.parser
 
@@ -80,6 +81,14 @@ class Families:
 NEEDED: Final = Families.of(pod_metrics.ALL.values())
 
 
+class _Series(NamedTuple):
+    """What stands before a sample's value. `bound` is that of a bucket, infinite for what has none."""
+
+    name: str
+    labels: Labels
+    bound: float
+
+
 def parse(text: str, families: Families = NEEDED) -> Page:
     """The page's numbers.
 
@@ -92,32 +101,39 @@ def parse(text: str, families: Families = NEEDED) -> Page:
     started: float | None = None
     buckets = {f"{family}_bucket": family for family in families.histograms}
     try:
-        for name, labels, value in _samples(text, (*families.gauges, *families.counters, *buckets, STARTED)):
-            if name in families.gauges:
-                gauges[name].append(value)
-            elif name in families.counters:
-                counters[name][_key(labels)] = value
-            elif name in buckets:
-                bound = float(labels.pop("le"))
-                histograms[buckets[name]].setdefault(_key(labels), {})[bound] = value
-            elif name == STARTED:
+        for series, value in _samples(text, (*families.gauges, *families.counters, *buckets, STARTED)):
+            if series.name in families.gauges:
+                gauges[series.name].append(value)
+            elif series.name in families.counters:
+                counters[series.name][series.labels] = value
+            elif series.name in buckets:
+                histograms[buckets[series.name]].setdefault(series.labels, {})[series.bound] = value
+            elif series.name == STARTED:
                 started = value
-        for family, series in histograms.items():
-            if not all(math.inf in found for found in series.values()):
+        for family, known in histograms.items():
+            if not all(math.inf in found for found in known.values()):
                 raise ValueError(f"{family} has no bucket for +Inf")
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError) as error:
         raise PageError(f"it is not in Prometheus' text format: {error}") from error
     return Page({family: tuple(values) for family, values in gauges.items()}, counters, histograms, started)
 
 
-def _samples(text: str, names: Iterable[str]) -> Iterator[tuple[str, dict[str, str], float]]:
+def _samples(text: str, names: Iterable[str]) -> Iterator[tuple[_Series, float]]:
     """Samples of exactly these names."""
     prefixes = tuple(f"{name}{end}" for name in names for end in ("{", " "))
-    kept = "\n".join(line for line in text.splitlines() if line.startswith(prefixes))
-    for family in prometheus_client.parser.text_string_to_metric_families(kept + "\n"):
-        for sample in family.samples:
-            yield sample.name, dict(sample.labels), sample.value
+    for line in text.splitlines():
+        if line.startswith(prefixes):
+            head, brace, rest = line.rpartition("}")
+            if not brace:
+                head, _, rest = line.partition(" ")
+            yield _series(head + brace), float(rest.split()[0])  # a time may follow
 
 
-def _key(labels: Mapping[str, str]) -> Labels:
-    return tuple(sorted(labels.items()))
+@functools.lru_cache(maxsize=1 << 15)
+def _series(text: str) -> _Series:
+    """The same few texts come every 15 s, from all pods of a model: each is parsed once."""
+    (family,) = prometheus_client.parser.text_string_to_metric_families(f"{text} 0\n")
+    (sample,) = family.samples
+    labels = dict(sample.labels)
+    bound = float(labels.pop("le")) if sample.name.endswith("_bucket") else math.inf
+    return _Series(sample.name, tuple(sorted(labels.items())), bound)
