@@ -32,8 +32,9 @@ from tests.support import kubelet
 CLUSTER: Final = "autoscale"
 CHART: Final = pathlib.Path("build/bench/autoscale.svg")
 TARGET: Final = 10
-LARGEST: Final = 3
-CLIENTS: Final = 60
+LARGEST: Final = 2
+"""What two cores can run of vLLM beside a whole cluster."""
+CLIENTS: Final = 40
 """Two requests run in each pod and the others wait: even with all pods there are more than the target."""
 TOKENS: Final = 100
 WINDOW: Final = 50
