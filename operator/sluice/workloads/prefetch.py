@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sluice.workloads import quantities, security, sources
@@ -43,6 +43,12 @@ PASSED_NAMES: Final = frozenset(
 """The engine's variables that the download needs too, in any case: how to reach a host. Others could break our own image."""
 _OWN_VARIABLES: Final = frozenset({"HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HOME"})
 """Ours in this container, whatever the engine is told."""
+_OTHER_CREDENTIALS: Final[Mapping[sources.Scheme, frozenset[str]]] = {
+    sources.Scheme.HF: frozenset({"HF_TOKEN"}),
+    sources.Scheme.S3: frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}),
+    sources.Scheme.GS: frozenset(),
+}
+"""What the libraries would prefer to the file: the Secret that the template names wins."""
 
 
 class ExitCode(enum.IntEnum):
@@ -202,15 +208,15 @@ def parse_resolved(text: str) -> dict[str, str] | None:
 
 
 def _environment(request: Request) -> list[dict[str, Any]]:
-    own = {"HOME": CACHE_PATH, "HF_HOME": f"{CACHE_PATH}/.hf"}
+    own = {"HOME": CACHE_PATH, "HF_HOME": f"{CACHE_PATH}/.hf", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    hidden = _OWN_VARIABLES
     if request.credentials is not None:
-        schemes: Iterable[sources.Scheme] = (item.parsed.scheme for item in request.downloads)
-        own[CREDENTIALS_VARIABLE[next(iter(schemes))]] = f"{CREDENTIALS_DIR}/{CREDENTIALS_FILE}"
-    passed = [dict(entry) for entry in request.env if _is_passed(entry["name"]) and entry["name"] not in own]
+        scheme = request.downloads[0].parsed.scheme
+        own[CREDENTIALS_VARIABLE[scheme]] = f"{CREDENTIALS_DIR}/{CREDENTIALS_FILE}"
+        hidden |= _OTHER_CREDENTIALS[scheme]
+    passed = [dict(entry) for entry in request.env if _is_passed(entry["name"]) and entry["name"] not in hidden | own.keys()]
     return [{"name": name, "value": value} for name, value in own.items()] + passed
 
 
 def _is_passed(name: str) -> bool:
-    if name in _OWN_VARIABLES:
-        return False
     return name.startswith(PASSED_PREFIXES) or name.upper() in PASSED_NAMES
