@@ -69,7 +69,9 @@ def health_of(
         every = [finding for finding in every if finding.effect is health.CauseClass.REVISION]
         unready = absent = []
     worst, worst_unready = findings.worst(every), findings.worst([*unready, *absent])
-    rechecks = [at for finding in every for at in (finding.recheck_after, _lasts_in(finding, moment)) if at is not None]
+    rechecks = [
+        at for finding in every for at in (finding.recheck_after, _lasts_in(finding, moment)) if at is not None and at > 0
+    ]
     return health.Health(
         desired,
         ready,

@@ -649,6 +649,7 @@ def test_what_the_environment_does_not_mend_lasts(one: Json, at: float, lasting:
 
     assert found.trouble is not None
     assert found.trouble.lasting is lasting
+    assert found.recheck_after is None or found.recheck_after > 0, "a time that is over is no reason to look again"
     if found.trouble.effect is ENVIRONMENT and found.trouble.cause not in health.PROGRESS and not lasting:
         assert found.recheck_after == STARTUP - at
 
