@@ -58,7 +58,7 @@ class Sandbox:
     uid: int = 2000
 
     def command(self, program: Sequence[str]) -> list[str]:
-        """Return the command line that runs the program; killing it kills everything inside."""
+        """Return the command line that runs the program. What is inside ends when the command's only child is killed."""
         mounts = [str(part) for target, source in {**self.binds, **self.writable}.items() for part in (source, target)]
         namespaces = ["unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child"]
         return [*namespaces, "sh", "-c", SCRIPT, "sandbox", str(self.root), *mounts, "--", *program]

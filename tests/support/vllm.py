@@ -155,8 +155,7 @@ def serving(
         _wait_ready(server)
         yield server
     finally:
-        process.kill()  # unshare takes all that it started with it
-        process.wait(STOP_SECONDS)
+        _end(process)
 
 
 @contextlib.contextmanager
@@ -184,6 +183,14 @@ def template(*extra_args: str, **engine: Any) -> dict[str, Any]:
     args = {"maxModelLen": 512, "maxNumSeqs": 8, **engine.pop("args", {})}
     vllm = {"args": args, "extraArgs": ["--enforce-eager", "--num-gpu-blocks-override=256", *extra_args], **engine}
     return {"model": {"source": "file:///models/good"}, "engine": {"type": "VLLM", "vllm": vllm}}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill all that runs inside. It ends with its first process; `unshare` alone would leave it: setpriv took the tie away."""
+    for pid in children(process.pid) or [process.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait(STOP_SECONDS)
 
 
 def _wait_ready(server: Server) -> None:
