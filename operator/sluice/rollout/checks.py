@@ -82,9 +82,10 @@ def waiting_for_pods(case: case_.Case) -> tuple[str, str]:
     counts = f"{case.health.ready} of {case.health.desired} pods of revision {case.rollout.revision} are ready."
     if not case.health.desired:
         return model.Reason.SCALED_TO_ZERO, "No replicas are wanted, so the revision cannot be judged: raise spec.replicas."
+    message = f"{counts} {case.health.message}".strip()
     if case.health.cause is None or case.health.effect is health.CauseClass.NONE:
-        return model.Reason.PODS_STARTING, counts
-    return case.health.cause.value, f"{counts} {case.health.message}".strip()
+        return model.Reason.PODS_STARTING, message
+    return case.health.cause.value, message
 
 
 def measurement_failed(case: case_.Case) -> str | None:
