@@ -47,7 +47,7 @@ class LabelSelector(base.ApiModel):
 
 
 class NodeSelectorRequirement(base.ApiModel):
-    """One condition on a node's label or field."""
+    """One condition on a node's label."""
 
     key: pod_fields.LabelKey
     operator: Annotated[
@@ -70,6 +70,16 @@ class NodeSelectorRequirement(base.ApiModel):
     )
 
 
+class NodeFieldRequirement(base.ApiModel):
+    """One condition on a node's name, the only field that nodes are selected by."""
+
+    key: Annotated[Literal["metadata.name"], pydantic.Field(description="metadata.name.")]
+    operator: Annotated[Literal["In", "NotIn"], pydantic.Field(description="Whether it is that node, or any other.")]
+    values: Annotated[
+        tuple[pod_fields.ObjectName, ...], pydantic.Field(min_length=1, max_length=1, description="The node's name.")
+    ]
+
+
 class NodeSelectorTerm(base.ApiModel):
     """Conditions on one node, all of which must hold."""
 
@@ -77,7 +87,7 @@ class NodeSelectorTerm(base.ApiModel):
         tuple[NodeSelectorRequirement, ...] | None, pydantic.Field(max_length=8, description="By the node's labels.")
     ] = None
     match_fields: Annotated[
-        tuple[NodeSelectorRequirement, ...] | None,
+        tuple[NodeFieldRequirement, ...] | None,
         pydantic.Field(max_length=2, description="By the node's fields; metadata.name is the only one."),
     ] = None
 

@@ -7,7 +7,7 @@ promises of its pods. Selectors and affinity are in `affinity`, volumes in `volu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import pydantic
 
@@ -75,20 +75,39 @@ class OptionalKeyRef(base.ApiModel):
     optional: Annotated[bool | None, pydantic.Field(description="Whether a pod may start without it. Default: false.")] = None
 
 
+_ONE_OF_METADATA: Final = r"metadata\.(name|namespace|uid|(labels|annotations)\[\x27[^\x27]+\x27\])"
+
+
 class FieldRef(base.ApiModel):
-    """Refers to a field of the pod."""
+    """Refers to a field of the pod, for a variable."""
 
     field_path: Annotated[
         str,
         pydantic.Field(
             min_length=1,
             max_length=128,
-            pattern=r"^(metadata\.(name|namespace|uid|(labels|annotations)(\[\x27[^\x27]+\x27\])?)|"
-            r"spec\.(nodeName|serviceAccountName)|status\.(hostIP|hostIPs|podIP|podIPs))$",
+            pattern=rf"^({_ONE_OF_METADATA}|spec\.(nodeName|serviceAccountName)|status\.(hostIP|hostIPs|podIP|podIPs))$",
             description="Such as metadata.name, status.podIP or metadata.labels['team'].",
             json_schema_extra=base.hint(
                 "must be metadata.name, .namespace, .uid, .labels['<key>'] or .annotations['<key>'], spec.nodeName, "
                 "spec.serviceAccountName, status.hostIP or status.podIP"
+            ),
+        ),
+    ]
+
+
+class FileFieldRef(base.ApiModel):
+    """Refers to a field of the pod, for a file: one that may change while the pod runs."""
+
+    field_path: Annotated[
+        str,
+        pydantic.Field(
+            min_length=1,
+            max_length=128,
+            pattern=rf"^({_ONE_OF_METADATA}|metadata\.(labels|annotations))$",
+            description="Such as metadata.labels or metadata.labels['team'].",
+            json_schema_extra=base.hint(
+                "must be metadata.name, .namespace, .uid, .labels or .annotations, the last two perhaps with ['<key>']"
             ),
         ),
     ]
@@ -183,13 +202,11 @@ class Claim(base.ApiModel):
     )
 
 
-def _without_own_keys(member: str) -> dict[str, Any]:
-    return base.validations(
-        base.cel(
-            f"self.all(key, !key.startsWith('{base.GROUP}/') && key != '{naming.LABEL_MANAGED_BY}')",
-            f"podMetadata.{member} may not set {base.GROUP}/ keys nor {naming.LABEL_MANAGED_BY}, which Sluice sets itself: "
-            "remove them, or use a prefix of your own",
-        )
+def _without_own_keys(member: str) -> dict[str, str]:
+    return base.cel(
+        f"self.all(key, !key.startsWith('{base.GROUP}/') && key != '{naming.LABEL_MANAGED_BY}')",
+        f"podMetadata.{member} may not set {base.GROUP}/ keys nor {naming.LABEL_MANAGED_BY}, which Sluice sets itself: "
+        "remove them, or use a prefix of your own",
     )
 
 
@@ -198,9 +215,19 @@ class PodMetadata(base.ApiModel):
 
     labels: Annotated[
         LabelMap | None,
-        pydantic.Field(description="Added to Sluice's own.", json_schema_extra=_without_own_keys("labels")),
+        pydantic.Field(description="Added to Sluice's own.", json_schema_extra=base.validations(_without_own_keys("labels"))),
     ] = None
     annotations: Annotated[
         Mapping[str, Annotated[str, pydantic.Field(max_length=4096)]] | None,
-        pydantic.Field(max_length=32, description="Added to Sluice's own.", json_schema_extra=_without_own_keys("annotations")),
+        pydantic.Field(
+            max_length=32,
+            description="Added to Sluice's own.",
+            json_schema_extra=base.validations(
+                base.cel(
+                    f"self.all(key, key.matches(r'{LABEL_KEY_PATTERN}'))",
+                    "each key of annotations must be a name, perhaps with a domain, such as example.com/team",
+                ),
+                _without_own_keys("annotations"),
+            ),
+        ),
     ] = None

@@ -101,6 +101,13 @@ class Gpu(base.ApiModel):
 _GPU_NAME: Final = "(has(self.gpu.resourceName) ? self.gpu.resourceName : 'nvidia.com/gpu')"
 
 
+_EXTENDED: Final = "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+
+
+def _amount(side: str) -> str:
+    return f"quantity(string(self.{side}[name]))"
+
+
 class Resources(base.ApiModel):
     """What one replica asks the scheduler for."""
 
@@ -131,7 +138,34 @@ class Resources(base.ApiModel):
                     field_path=f".{amounts}",
                 )
                 for amounts in ("requests", "limits")
-            )
+            ),
+            *(
+                base.cel(
+                    f"!has(self.{amounts}) || self.{amounts}.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || "
+                    f"name.startsWith('hugepages-') || name.matches(r'{_EXTENDED}'))",
+                    f"names in resources.{amounts} must be cpu, memory, ephemeral-storage, hugepages-<size> or a resource with "
+                    "its domain, such as example.com/nic",
+                    field_path=f".{amounts}",
+                )
+                for amounts in ("requests", "limits")
+            ),
+            base.cel(
+                "!has(self.requests) || !has(self.limits) || self.requests.all(name, !(name in self.limits) || "
+                f"{_amount('requests')}.compareTo({_amount('limits')}) <= 0)",
+                "resources.requests may not be above resources.limits: lower the request, or raise the limit",
+                field_path=".requests",
+            ),
+            base.cel(
+                "!has(self.requests) || self.requests.all(name, !name.contains('/') || (has(self.limits) && "
+                f"name in self.limits && {_amount('requests')}.compareTo({_amount('limits')}) == 0))",
+                "a resource with a domain cannot be overcommitted: put the same amount into resources.limits",
+                field_path=".requests",
+            ),
+            base.cel(
+                f"!has(self.limits) || self.limits.all(name, !name.contains('/') || {_amount('limits')}.isInteger())",
+                "a resource with a domain cannot be divided: use whole numbers in resources.limits",
+                field_path=".limits",
+            ),
         )
     )
 

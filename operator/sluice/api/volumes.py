@@ -83,7 +83,7 @@ class DownwardApiItem(base.ApiModel):
     """One field of the pod as a file."""
 
     path: RelativePath
-    field_ref: Annotated[pod_fields.FieldRef, pydantic.Field(description="The field.")]
+    field_ref: Annotated[pod_fields.FileFieldRef, pydantic.Field(description="The field.")]
     mode: Annotated[Mode | None, pydantic.Field(description="Permission bits of the file, decimal.")] = None
 
 
@@ -158,7 +158,14 @@ class CsiVolume(base.ApiModel):
 class StorageRequest(base.ApiModel):
     """The size of a claim."""
 
-    storage: base.Quantity
+    storage: Annotated[
+        base.Quantity,
+        pydantic.Field(
+            json_schema_extra=base.validations(
+                base.cel("quantity(string(self)).isGreaterThan(quantity('0'))", "storage must be above zero: say how much the claim asks for")
+            )
+        ),
+    ]
 
 
 class ClaimResources(base.ApiModel):
@@ -172,7 +179,17 @@ class ClaimSpec(base.ApiModel):
 
     access_modes: Annotated[
         tuple[Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"], ...],
-        pydantic.Field(min_length=1, max_length=4, description="How it may be mounted."),
+        pydantic.Field(
+            min_length=1,
+            max_length=4,
+            description="How it may be mounted.",
+            json_schema_extra=base.validations(
+                base.cel(
+                    "size(self) == 1 || !('ReadWriteOncePod' in self)",
+                    "ReadWriteOncePod excludes other access modes: keep one of them",
+                )
+            ),
+        ),
     ]
     storage_class_name: Annotated[
         pod_fields.ObjectName | None, pydantic.Field(description="Its StorageClass. Default: the cluster's.")
