@@ -275,11 +275,15 @@ class Pods:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def _listen(self, name: str) -> None:
+        """Take down the pod's log; a connection that is lost on a busy machine is made again, and its lines are read again."""
         kubectl = [str(binaries.ensure("kubectl")), f"--kubeconfig={self._world.cluster.kubeconfig}"]
-        process = await asyncio.create_subprocess_exec(
-            *kubectl, "logs", "-n", world_.NAMESPACE, "-f", "--timestamps", name, stdout=asyncio.subprocess.PIPE
-        )
-        self._logs.append(process)
-        assert process.stdout is not None
-        async for line in process.stdout:
-            self.seen[name].log.append(line.decode(errors="replace"))
+        arguments = ("logs", "-n", world_.NAMESPACE, "-f", "--timestamps", name)
+        status: int | None = 1
+        while status:
+            process = await asyncio.create_subprocess_exec(*kubectl, *arguments, stdout=asyncio.subprocess.PIPE)
+            self._logs.append(process)
+            assert process.stdout is not None
+            async for line in process.stdout:
+                self.seen[name].log.append(line.decode(errors="replace"))
+            status = await process.wait()
+            await asyncio.sleep(_LOOK_SECONDS)
