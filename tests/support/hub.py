@@ -1,4 +1,4 @@
-"""A fake Hugging Face hub on loopback: repositories with commits, checksums, gates and a content network, and faults on demand.
+"""A fake Hugging Face hub: repositories with commits, checksums, gates and a content network, and faults on demand.
 
 It speaks as much of the hub's HTTP API as downloads use. Large files are sent after a redirect to another origin, as the real
 hub does, which refuses requests that still carry the token.
@@ -49,9 +49,11 @@ class Repository:
 
 
 class FakeHub:
-    """One hub in a thread of its own."""
+    """One hub in a thread of its own; `address` is its own, `network` that of its content network."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1", network: str = "127.0.0.2") -> None:
+        self.address = address
+        self.network = network
         self.port = ports.free()
         self.repositories: dict[str, Repository] = {}
         self.faults: dict[str, list[Fault]] = collections.defaultdict(list)
@@ -70,7 +72,7 @@ class FakeHub:
     @property
     def url(self) -> str:
         """What HF_ENDPOINT says."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def push(self, repository: str, files: Mapping[str, bytes], *, branch: str = "main") -> str:
         """Adds a commit that holds exactly these files to the branch; returns it."""
@@ -109,7 +111,7 @@ class FakeHub:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         # Its content network is another origin of the same port.
-        for host in ("127.0.0.1", "127.0.0.2"):
+        for host in {self.address, self.network}:
             self._loop.run_until_complete(web.TCPSite(runner, host, self.port).start())
         self._started.set()
         self._loop.run_forever()
@@ -154,11 +156,11 @@ class FakeHub:
         content = files[path]
         if len(content) >= LARGE:
             key = f"{hashlib.sha256(content).hexdigest()}?repo={request.match_info['repo']}&commit={commit}&path={path}"
-            raise web.HTTPFound(f"http://127.0.0.2:{self.port}/cdn/{key}&signature=secret")
+            raise web.HTTPFound(f"http://{self.network}:{self.port}/cdn/{key}&signature=secret")
         return await self._send(request, request.path, content)
 
     async def _content_network(self, request: web.Request) -> web.StreamResponse:
-        if "Authorization" in request.headers:
+        if "Authorization" in request.headers and self.network != self.address:
             return web.Response(status=400, text="a token was sent to a stranger")
         query = request.query
         content = self.repositories[query["repo"]].commits[query["commit"]][query["path"]]

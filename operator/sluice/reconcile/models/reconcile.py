@@ -89,6 +89,7 @@ class ModelReconciler:
         await self._maybe_crash(observed, decision)
         try:
             retry = await self._apply(observed, decided)
+            outcome = await self.resolver.keep(observed)
         except errors.ApiError as error:
             shown = self._faults.shown(observed, decided, self._state(observed), error, self.clock.monotonic())
             if shown is not None:
@@ -97,7 +98,6 @@ class ModelReconciler:
         self._faults.over(key)
         if self._overtaken(observed, decided):
             return 0.0
-        outcome = await self.resolver.keep(observed)
         again = await self._write_status(observed, dataclasses.replace(decided, resolved=outcome))
         if self._overtaken(observed, decided):
             return 0.0
