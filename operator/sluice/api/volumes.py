@@ -162,7 +162,10 @@ class StorageRequest(base.ApiModel):
         base.Quantity,
         pydantic.Field(
             json_schema_extra=base.validations(
-                base.cel("quantity(string(self)).isGreaterThan(quantity('0'))", "storage must be above zero: say how much the claim asks for")
+                base.cel(
+                    "quantity(string(self)).isGreaterThan(quantity('0'))",
+                    "storage must be above zero: say its size",
+                )
             )
         ),
     ]
