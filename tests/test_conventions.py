@@ -196,7 +196,7 @@ def test_every_kind_has_an_example_that_its_model_reads() -> None:
 def test_the_example_of_the_platforms_configuration_shows_every_field() -> None:
     """And none that does not exist."""
     (data,) = [each["data"] for each in documents("examples") if each["metadata"]["name"] == resources.CONFIG_NAME]
-    config = platform_config.parse(data)
+    config = platform_config.parse({key: yaml.safe_load(text) for key, text in data.items()})
     shown = {field for rule in config.enforced for field in rule.model_fields_set}
     assert set(platform_config.Rule.model_fields) == shown
     assert set(platform_config.Defaults.model_fields) == config.defaults.model_fields_set

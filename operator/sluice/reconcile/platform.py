@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import yaml
+
 from sluice.engine import clock as clock_
 from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
@@ -23,6 +25,18 @@ _log = logs.get(__name__)
 
 JITTER: Final = 0.2
 RETRY_SECONDS: Final = 5.0
+
+
+def read(data: Mapping[str, str]) -> platform_config.Config:
+    """The configuration in the ConfigMap's data. Raises platform_config.ConfigError when it cannot be used."""
+    return platform_config.parse({key: _yaml(key, text) for key, text in data.items()})
+
+
+def _yaml(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise platform_config.ConfigError(f"key {key} is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _nothing() -> None:
@@ -76,7 +90,7 @@ class Platform:
     def _take(self, data: Mapping[str, str]) -> None:
         before = (self.config, self.trouble)
         try:
-            self.config, self.trouble = platform_config.parse(data), ""
+            self.config, self.trouble = read(data), ""
         except platform_config.ConfigError as error:
             self.trouble = f"{self.object_name} cannot be used: {error}"
         self.numbers.platform_config_valid.set(not self.trouble)

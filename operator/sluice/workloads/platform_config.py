@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 import pydantic
-import yaml
 
 from sluice.api import affinity, base, model_source, pod_fields
 from sluice.api import template as template_api
@@ -168,16 +167,16 @@ EMPTY: Final = Config()
 """No defaults and no rules."""
 
 
-def parse(data: Mapping[str, str]) -> Config:
-    """The configuration in the ConfigMap's data.
+def parse(data: Mapping[str, Any]) -> Config:
+    """The configuration in the ConfigMap's data, which is given as what its YAML stands for.
 
     Raises:
-        ConfigError: it is no YAML, has a field that does not exist, or a value that does not fit.
+        ConfigError: it has a field that does not exist, or a value that does not fit.
     """
     extra = sorted(data.keys() - {DEFAULTS_KEY, ENFORCED_KEY})
     if extra:
         raise ConfigError(f"key {extra[0]} is none of {DEFAULTS_KEY} and {ENFORCED_KEY}")
-    raw = {key: value for key, text in data.items() if (value := _load(key, text)) is not None}
+    raw = {key: value for key, value in data.items() if value is not None}
     try:
         config = Config.model_validate(raw)
     except pydantic.ValidationError as error:
@@ -188,13 +187,6 @@ def parse(data: Mapping[str, str]) -> Config:
     if unknown is not None:
         raise ConfigError(f"{_path(unknown)}: there is no such field")
     return config
-
-
-def _load(key: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"key {key} is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _unknown(given: Any, known: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:

@@ -172,6 +172,7 @@ async def test_broken_configuration_at_the_start_of_an_operator_lets_nothing_new
     world.apply(parts.model())
     await world.reconcile()
     assert stalled(world)["reason"] == "PolicyUnavailable"
+    assert "key enforced is no YAML" in stalled(world)["message"]
     assert revisions(world) == {}
 
 

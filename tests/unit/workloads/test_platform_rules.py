@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sluice.api import template as template_api
-from sluice.workloads import platform_config, platform_rules, pod_template, revision
+from sluice.workloads import platform_rules, pod_template, revision
+from tests.unit.workloads import platform_yaml
 
 OWN = pod_template.Defaults(engine_image="vllm/vllm-openai:v0.33.0")
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
@@ -22,7 +23,7 @@ def template(**changes: Any) -> dict[str, Any]:
 
 def found(rule: str, given: Mapping[str, Any], defaults: str = "") -> list[platform_rules.Violation]:
     """What one rule, given as YAML, finds."""
-    config = platform_config.parse({"enforced": f"- {{name: strict, {rule}}}", "defaults": defaults})
+    config = platform_yaml.parse({"enforced": f"- {{name: strict, {rule}}}", "defaults": defaults})
     filled = platform_rules.fill(template_api.Template.model_validate(given), config.defaults, OWN)
     return list(platform_rules.violations(config.enforced, filled))
 
@@ -157,7 +158,7 @@ def test_every_rule_is_checked() -> None:
 
 def test_gates_of_all_rules_are_required_once_each() -> None:
     """By the first rule that names them."""
-    config = platform_config.parse({"enforced": "- {name: a, requiredGates: [x, y]}\n- {name: b, requiredGates: [y, z]}"})
+    config = platform_yaml.parse({"enforced": "- {name: a, requiredGates: [x, y]}\n- {name: b, requiredGates: [y, z]}"})
     assert platform_rules.required_gates(config.enforced) == (("x", "a"), ("y", "a"), ("z", "b"))
 
 
@@ -174,7 +175,7 @@ profiles: {H100: {maxNumSeqs: 64, dtype: half}}
 
 def make(given: dict[str, Any], defaults: str = DEFAULTS) -> revision.Revision:
     """A revision under these defaults."""
-    config = platform_config.parse({"defaults": defaults})
+    config = platform_yaml.parse({"defaults": defaults})
     timing = pod_template.Timing(startup=60, drain=30)
     return revision.make_revision("chat", given, files={}, known=(), defaults=OWN, platform=config.defaults, timing=timing)
 
