@@ -28,6 +28,7 @@ from tests.support import streams, vllm
 
 CLUSTER: Final = "drain"
 MANIFEST: Final = pathlib.Path("build/bench/drain.yaml")
+EVIDENCE: Final = pathlib.Path("build/bench/drain-evidence.json")
 CHAT: Final = "/v1/chat/completions"
 STREAMS: Final = 32
 REPLICAS: Final = 4
@@ -79,6 +80,7 @@ async def measure(world: world_.World, next_image: str) -> dict[str, Any]:
             scaled = await remove(client, pods, "scale", lambda: scale(world, 1), REPLICAS - 1)
             await change_image(world, next_image)
             rolled = await remove(client, pods, "roll", _wait_for_it, 1)
+    EVIDENCE.write_text(json.dumps({name: pod.raw() for name, pod in pods.seen.items()}, indent=1) + "\n")
     return {
         **evidence.figures([scaled, rolled], others),
         "ready_seconds": round(ready, 1),

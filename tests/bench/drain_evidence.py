@@ -12,6 +12,9 @@ from tests.support import streams
 
 SIGTERM_LINE: Final = "[shutdown] API server: shutdown triggered"
 """What vLLM logs when the signal comes."""
+NEAR: Final = 3.0
+"""Seconds from SIGTERM within which a reading says something of it."""
+_SHOWN: Final = 60.0
 _STAMP: Final = re.compile(r"^(\S+Z) ")
 
 
@@ -31,13 +34,19 @@ class Pod:
 
     @property
     def open_at_sigterm(self) -> int:
-        """Requests in flight at SIGTERM: the smaller of the readings before and after it."""
+        """Requests in flight at SIGTERM: the smaller of the readings just before and after it, 0 without both."""
         at = self.terminated_at
         if at is None:
             return 0
-        before = [load for moment, load in self.readings if moment <= at][-1:]
-        after = [load for moment, load in self.readings if moment > at][:1]
-        return min([*before, *after], default=0) if before else 0
+        before = [load for moment, load in self.readings if at - NEAR <= moment <= at][-1:]
+        after = [load for moment, load in self.readings if at < moment <= at + NEAR][:1]
+        return min(*before, *after) if before and after else 0
+
+    def raw(self) -> dict[str, Any]:
+        """All that is known of it, for whoever doubts the figures."""
+        at = self.terminated_at
+        near = [(round(moment - at, 2), load) for moment, load in self.readings if abs(moment - at) < _SHOWN] if at else []
+        return {"sigterm": at, "open_at_sigterm": self.open_at_sigterm, "load_by_seconds_from_sigterm": near}
 
 
 def _stamp(line: str) -> float:

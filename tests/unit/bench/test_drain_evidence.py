@@ -38,7 +38,8 @@ def removal(opened: Sequence[streams.Stream], removed: Sequence[evidence.Pod]) -
     [
         ([(AT - 1, 8), (AT + 1, 7)], 7, "the smaller of the two beside it"),
         ([(AT - 9, 8), (AT - 1, 3), (AT + 1, 5)], 3, "only the two beside it"),
-        ([(AT - 1, 4)], 4, "the pod was gone before the next reading"),
+        ([(AT - 1, 4)], 0, "no reading after it proves nothing"),
+        ([(AT - 1, 4), (AT + 9, 0)], 0, "a reading long after it proves nothing"),
         ([(AT + 1, 4)], 0, "no reading before it proves nothing"),
         ([], 0, "no reading"),
     ],
