@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -26,6 +27,17 @@ async def test_model_in_the_body_decides(tmp_path: pathlib.Path) -> None:
     assert [request.body for request in a.requests] == [{"model": "chat", "messages": [], "n": 1.0, "big": 2**53 + 1}]
     assert b.count == 1
     assert (listed["object"], [model["id"] for model in listed["data"]]) == ("list", ["chat", "org/code-7b:v1"])
+
+
+async def test_an_adapter_is_asked_for_by_its_name(tmp_path: pathlib.Path) -> None:
+    """The engine of its model gets the request with the adapter's name, and clients see it listed."""
+    async with upstream.running("a") as (a,):
+        served = dataclasses.replace(split(a, "chat"), adapters=("sql",))
+        async with gateway.running(inputs.GatewayInputs(gateway.spec(), (served,)), tmp_path) as running:
+            assert (await running.ask("sql")).status == 200
+            listed = (await running.request("GET", "/v1/models")).body
+    assert [request.body["model"] for request in a.requests] == ["sql"]
+    assert [model["id"] for model in listed["data"]] == ["chat", "sql"]
 
 
 @pytest.mark.parametrize(

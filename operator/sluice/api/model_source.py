@@ -182,6 +182,21 @@ def _needs_prefetch(member: str) -> dict[str, str]:
     )
 
 
+def _one_store() -> dict[str, str]:
+    """A Secret's key is one file, and each store reads a form of its own."""
+    uses = (
+        f"(self.source.startsWith('{scheme}://') || (has(self.adapters) && "
+        f"self.adapters.exists(adapter, adapter.source.startsWith('{scheme}://'))) ? 1 : 0)"
+        for scheme in PREFETCHED
+    )
+    return base.cel(
+        f"!has(self.credentialsSecretRef) || {' + '.join(uses)} <= 1",
+        "credentialsSecretRef has the credentials of one store, and source and adapters are of several: "
+        "keep to one of hf://, s3:// and gs://",
+        field_path=".credentialsSecretRef",
+    )
+
+
 class ModelSource(base.ApiModel):
     """Where the weights come from and what clients call the model."""
 
@@ -224,6 +239,7 @@ class ModelSource(base.ApiModel):
             _REVISION_NEEDS_HF,
             _needs_prefetch("credentialsSecretRef"),
             _needs_prefetch("cache"),
+            _one_store(),
             base.cel(
                 "!has(self.servedName) || !has(self.adapters) || !self.adapters.exists(it, it.name == self.servedName)",
                 "an adapter may not have the model's servedName: clients could not tell them apart",

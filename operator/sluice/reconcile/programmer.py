@@ -121,12 +121,22 @@ class Programmer:
             served_name=pod_template.served_name(metadata.name, model.spec.template),
             gateway_allowed=self.lookup.allows(owner, metadata.namespace),
             refers=(owner.metadata.namespace, owner.metadata.name) in lookup_.gateway_refs(model),
+            adapters=self._adapters(model, in_force.stable),
             split=inputs.Split(
                 stable=self._revision(model, in_force.stable),
                 canary=self._revision(model, in_force.canary),
                 weight=in_force.weight,
             ),
         )
+
+    def _adapters(self, model: modeldeployment.ModelDeployment, stable: str | None) -> tuple[str, ...]:
+        """Names of the adapters of the revision that serves: one that is new, or gone from the spec, changes hands with it."""
+        if stable is None:
+            return ()
+        namespace, name = model.metadata.namespace, naming.revision_name(model.metadata.name, stable)
+        stored = self.cache.get(resources.CONTROLLER_REVISIONS, namespace, name)
+        adapters = stored["data"]["template"]["model"].get("adapters") if stored is not None else None
+        return tuple(sorted(adapter["name"] for adapter in adapters or ()))
 
     def _revision(self, model: modeldeployment.ModelDeployment, revision_hash: str | None) -> inputs.Revision | None:
         if revision_hash is None:

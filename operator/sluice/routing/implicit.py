@@ -1,8 +1,8 @@
-"""Routes that ModelDeployments get by their gatewayRefs alone: their served name."""
+"""Routes that ModelDeployments get by their gatewayRefs alone: their served name, and the names of their adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sluice.api import conditions, durations, gateway
 from sluice.routing import chain, inputs, ir, reasons
@@ -25,8 +25,10 @@ def translate_models(
     explicit: Mapping[str, str],
     chained: Mapping[str, frozenset[tuple[str, str]]],
     gateway_name: str,
-) -> Iterator[tuple[ir.Route | None, gateway.RouteStatus]]:
-    """The route, if any, and the status of each ModelDeployment that refers to the gateway.
+) -> Iterator[tuple[tuple[ir.Route, ...], gateway.RouteStatus]]:
+    """The routes, one for each name, and the status of each ModelDeployment that refers to the gateway.
+
+    A model whose served name is another's has none. An adapter whose name is taken is left out and named in the status.
 
     Args:
         models: all of the gateway.
@@ -38,28 +40,39 @@ def translate_models(
     for model in sort_claims(models):
         name, served = route_name(model.namespace, model.name), model.served_name
         if not model.gateway_allowed:
-            yield None, _status(name, (), False, reasons.Reason.NOT_ALLOWED, _not_allowed(model, gateway_name))
+            yield (), _status(name, (), False, reasons.Reason.NOT_ALLOWED, _not_allowed(model, gateway_name))
         elif served in explicit:
             included = (model.namespace, model.name) in chained[explicit[served]]
-            yield None, _explicit(name, served, explicit[served], gateway_name, included=included)
+            yield (), _explicit(name, served, explicit[served], gateway_name, included=included)
         elif served in winners:
             message = (
                 f"ModelDeployments {name} and {winners[served]} both serve {served!r} through Gateway {gateway_name}, and "
                 f"{winners[served]} is older: change spec.template.model.servedName of one of them, or remove its gatewayRef"
             )
-            yield None, _status(name, (), False, reasons.Reason.CONFLICT, message)
+            yield (), _status(name, (), False, reasons.Reason.CONFLICT, message)
         else:
-            winners[served] = name
+            adapters = [adapter for adapter in model.adapters if adapter not in explicit and adapter not in winners]
+            winners.update((each, name) for each in (served, *adapters))
             yield (
-                _route(model),
-                _status(name, (served,), True, reasons.Reason.ACCEPTED, "The model is routed by its name", model),
+                tuple(_route(model, each) for each in (served, *adapters)),
+                _status(name, (served, *adapters), True, reasons.Reason.ACCEPTED, _routed(model, adapters), model),
             )
 
 
-def _route(model: inputs.ModelInput) -> ir.Route:
+def _routed(model: inputs.ModelInput, adapters: Collection[str]) -> str:
+    taken = [adapter for adapter in model.adapters if adapter not in adapters]
+    if taken:
+        return (
+            f"The model is routed by its name, but not its adapters {', '.join(taken)}: others answer for these names. "
+            "Rename them in spec.template.model.adapters"
+        )
+    return "The model and its adapters are routed by their names" if adapters else "The model is routed by its name"
+
+
+def _route(model: inputs.ModelInput, asked_for: str) -> ir.Route:
     return ir.Route(
         name=route_name(model.namespace, model.name),
-        model=model.served_name,
+        model=asked_for,
         groups=chain.build_groups(model.split),
         timeout_ms=round(durations.seconds(gateway.Timeouts().request) * 1000),
     )

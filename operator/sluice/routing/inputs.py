@@ -55,6 +55,8 @@ class ModelInput:
     split: Split = Split()
     refers: bool = True
     """Whether its `gatewayRefs` name the Gateway. Without that nobody may send traffic to it."""
+    adapters: tuple[str, ...] = ()
+    """Names of its LoRA adapters: clients ask for them as for models, and the engine tells them apart."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,10 +35,9 @@ def translate(given: inputs.GatewayInputs) -> Translation:
     backends = explicit.Backends(given)
     routes, statuses, taken = _explicit_routes(spec, backends)
     chained = {route.name: frozenset(explicit.model_deployments(route, backends)) for route in spec.routes}
-    for route, status in implicit.translate_models(given.models, taken, chained, name):
+    for made, status in implicit.translate_models(given.models, taken, chained, name):
         statuses.append(status)
-        if route is not None:
-            routes.append(route)
+        routes.extend(made)
     limited, known_limits = limits.apply_limits(sorted(routes, key=lambda route: route.model), given.policies)
     table = ir.Gateway(
         name=name,

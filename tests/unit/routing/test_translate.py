@@ -94,6 +94,25 @@ def test_the_oldest_claim_wins_whatever_the_order() -> None:
     assert "prod/a" in loser.conditions[0].message
 
 
+def test_adapters_are_routed_to_their_model_unless_their_name_is_taken() -> None:
+    """A client asks for an adapter as for a model; of two that claim a name, the older has it, and the other says so."""
+    translation = run(
+        model("chat", adapters=("sql", "tone")),
+        model("code", adapters=("sql",), created="2026-03-01T00:00:00Z"),
+        model("tone", created="2025-01-01T00:00:00Z"),
+    )
+    assert {route.model: route.name for route in translation.ir.routes} == {
+        "chat": "prod/chat",
+        "sql": "prod/chat",
+        "code": "prod/code",
+        "tone": "prod/tone",
+    }
+    statuses = {status.name: status for status in translation.routes}
+    assert statuses["prod/chat"].models == ("chat", "sql")
+    assert "not its adapters tone" in statuses["prod/chat"].conditions[0].message
+    assert "not its adapters sql" in statuses["prod/code"].conditions[0].message
+
+
 def test_a_claim_that_is_not_allowed_is_none() -> None:
     """An older ModelDeployment that the Gateway does not let in takes no name from anyone."""
     translation = run(model("old", served_name="chat", created="2025-01-01T00:00:00Z", gateway_allowed=False), model("chat"))
