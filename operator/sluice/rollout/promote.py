@@ -72,4 +72,4 @@ def under_way(case: case_.Case) -> model.Decision | None:
 
 
 def _promoted(state: model.State) -> str:
-    return f"Revision {state.revision} passed every required gate and serves."
+    return f"Revision {state.revision} passed every required gate."
