@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import enum
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from sluice.api import modeldeployment
 from sluice.rollout import health as health_  # a field is named health
@@ -295,7 +295,22 @@ def newest_state(state: State | None, sent: Sent | None, last_epoch: int = 0) ->
     return sent.state if sent is not None and sent.traffic.epoch > persisted else state
 
 
-def stable_revision(revisions: Iterable[Revision]) -> Revision | None:
+class Labelled(Protocol):
+    """What tells which revision serves."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of revisions."""
+
+    @property
+    def outcome(self) -> revision_.OutcomeLabel | None:
+        """Its outcome label."""
+
+
+L = TypeVar("L", bound=Labelled)
+
+
+def stable_revision(revisions: Iterable[L]) -> L | None:
     """The revision that serves, from the outcome labels alone.
 
     Two are labelled Stable after a crash in the middle of a promotion: the newer one is it. None is when its object was

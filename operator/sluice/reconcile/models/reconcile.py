@@ -164,7 +164,7 @@ class ModelReconciler:
         plan = self._stored_plan(observed)
         if plan is None and self._needs_plan(observed):
             try:
-                stable = rollout.stable_revision(self._revisions(observed))
+                stable = rollout.stable_revision(observed.revisions)
                 plan = await self.gatherer.new_plan(observed.model, first=stable is None)
             except rollout_plan.PlanError as error:
                 problems, again = (*problems, status.plan_problem(error)), PLAN_RETRY
@@ -207,7 +207,7 @@ class ModelReconciler:
             return True  # its ConfigMap is gone or damaged: go on by a plan as it would be made now
         if observed.wanted is None:
             return False
-        stable = rollout.stable_revision(self._revisions(observed))
+        stable = rollout.stable_revision(observed.revisions)
         is_stable = stable is not None and stable.hash == observed.wanted.hash
         return not is_stable and observed.wanted.outcome is not revision.OutcomeLabel.REJECTED
 
@@ -237,7 +237,7 @@ class ModelReconciler:
 
     def _open(self, observed: gather.Observed, state: rollout.State, plan: rollout_plan.Plan) -> evidence.Family:
         data = self.gatherer.stored_plan(observed.model, state.revision) or {}
-        stable = rollout.stable_revision(self._revisions(observed))
+        stable = rollout.stable_revision(observed.revisions)
         return self.book.open(
             observed.key,
             revision=state.revision,
