@@ -43,7 +43,7 @@ def said(view: status.View) -> dict[str, tuple[str, str]]:
         ),
         ({"ready_pods": 0, "connected": 0, "in_sync": 0}, "ProxiesNotReady", "NoProxies", "False", "Reconciling"),
         ({"problems": (PROBLEM,)}, "SecretNotFound", "Programmed", "True", "Stalled"),
-        ({"gateway": edge(0), "ready_pods": 0, "connected": 0, "in_sync": 0}, "Ready", "NoProxies", "False", None),
+        ({"gateway": edge(0), "ready_pods": 0, "connected": 0, "in_sync": 0}, "ScaledToZero", "NoProxies", "False", None),
     ],
 )  # fmt: skip
 def test_conditions(change: dict[str, Any], ready: str, programmed: str, available: str, going: str | None) -> None:

@@ -34,6 +34,8 @@ class Reason(enum.StrEnum):
     """A proxy refused a resource; it goes on with the last good one."""
     NO_PROXIES = "NoProxies"
     """No proxy is connected."""
+    SCALED_TO_ZERO = "ScaledToZero"
+    """No proxies are wanted: what was asked for is there, and nothing serves."""
     PROXIES_NOT_READY = "ProxiesNotReady"
     """Fewer proxies are ready than the spec asks for."""
     READY = "Ready"
@@ -91,10 +93,7 @@ def build_status(view: View, *, now: str) -> api.GatewayStatus:
 def _conditions(view: View) -> Iterator[conditions.Condition]:
     ready = _ready(view)
     yield ready
-    available = view.ready_pods > 0
-    yield conditions.make(
-        Type.AVAILABLE, available, Reason.READY if available else Reason.NO_PROXIES, f"{view.ready_pods} proxies are ready"
-    )
+    yield _available(view)
     if view.problems:
         yield conditions.make(Type.STALLED, True, view.problems[0].reason, _text(view.problems))
     elif ready.status != "True":
@@ -105,6 +104,14 @@ def _conditions(view: View) -> Iterator[conditions.Condition]:
     else:
         yield conditions.make(Type.RESOLVED_REFS, True, Reason.RESOLVED, "All references resolve")
     yield _programmed(view)
+
+
+def _available(view: View) -> conditions.Condition:
+    message = f"{view.ready_pods} proxies are ready"
+    if view.ready_pods:
+        return conditions.make(Type.AVAILABLE, True, Reason.READY, message)
+    reason = Reason.NO_PROXIES if view.gateway.spec.replicas else Reason.SCALED_TO_ZERO
+    return conditions.make(Type.AVAILABLE, False, reason, message)
 
 
 def _text(problems: tuple[Problem, ...]) -> str:
@@ -138,6 +145,8 @@ def _ready(view: View) -> conditions.Condition:
     desired = view.gateway.spec.replicas
     if view.ready_pods < desired:
         return conditions.make(Type.READY, False, Reason.PROXIES_NOT_READY, f"{view.ready_pods} of {desired} proxies are ready")
-    if desired and programmed.status != "True":
+    if not desired:
+        return conditions.make(Type.READY, True, Reason.SCALED_TO_ZERO, "spec.replicas is 0: raise it to serve")
+    if programmed.status != "True":
         return conditions.make(Type.READY, False, programmed.reason, programmed.message)
     return conditions.make(Type.READY, True, Reason.READY, f"All {desired} proxies are ready and in sync")
