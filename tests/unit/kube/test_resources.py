@@ -42,7 +42,8 @@ def test_only_the_ca_secret_may_be_replaced() -> None:
 
 def test_rules_are_found_by_reach() -> None:
     """What becomes a ClusterRole and what a Role."""
-    assert {resource for resource, _ in resources.rules(Reach.OPERATOR)} == {resources.LEASES, resources.SECRETS}
+    own = {resources.LEASES, resources.SECRETS, resources.CONFIG_MAPS}
+    assert {resource for resource, _ in resources.rules(Reach.OPERATOR)} == own
     assert {resource for resource, _ in resources.rules(Reach.CLUSTER)} == {resources.NAMESPACES, resources.API_SERVICES}
 
 
