@@ -5,6 +5,7 @@ Only gateways of models in a rollout are read. A proxy that cannot be read is no
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from typing import Final
@@ -59,11 +60,7 @@ class Measurer:
 
     async def look(self) -> None:
         """One look at every rollout under way."""
-        families = {
-            lookup_.model_key(model): family
-            for model in self.lookup.models()
-            if model.status.rollout is not None and (family := self.family_of(lookup_.model_key(model))) is not None
-        }
+        families = await self._families()
         gateways = {reference for key in families for reference in self._gateways(key)}
         targets = [target for owner in sorted(gateways) for target in self._targets(owner)]
         readings = await self.poller.round(targets)
@@ -79,6 +76,17 @@ class Measurer:
             changed = family.observe(seen, seconds=seconds, settling=self._is_settling(key, now))
             if changed or family.looks == 1:
                 self.on_verdict(key)
+
+    async def _families(self) -> dict[naming.ObjectKey, evidence_.Family]:
+        """The evidence of every rollout under way. Others run in between: there may be a thousand, on the first day."""
+        families = {}
+        for model in [model for model in self.lookup.models() if model.status.rollout is not None]:
+            key = lookup_.model_key(model)
+            family = self.family_of(key)
+            if family is not None:
+                families[key] = family
+            await asyncio.sleep(0)
+        return families
 
     def _gateways(self, key: naming.ObjectKey) -> set[tuple[str, str]]:
         model = self.lookup.model(key.namespace, key.name)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from sluice.api import evalgate, gateway, modeldeployment, naming, ratelimitpolicy
 from sluice.kube import resources
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import policies
 from sluice.reconcile.models import autoscaling
+
+_OURS: Final = frozenset(lookup_.PARSERS)
+
+
+def _own_key(resource: resources.Resource, obj: Mapping[str, Any]) -> naming.ObjectKey:
+    return naming.ObjectKey(resource.kind, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _wish(obj: Mapping[str, Any]) -> tuple[object, ...]:
+    """What others read of an object of ours: its spec, whether it stays, which revision serves. Not the rest of its status."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    return metadata.get("uid"), metadata.get("generation"), metadata.get("deletionTimestamp"), status.get("stableRevision")
 
 
 @dataclasses.dataclass
@@ -24,6 +36,9 @@ class Triggers:
         present = [obj for obj in versions if obj is not None]
         if resource is resources.HORIZONTAL_POD_AUTOSCALERS and len({autoscaling.gist(obj) for obj in present}) < len(present):
             return set()  # its controller writes new readings every 15 s
+        if resource in _OURS and len(present) > 1 and len({_wish(obj) for obj in present}) == 1:
+            # With a thousand models at a gateway, each status that is written would else make a thousand reconciles.
+            return {_own_key(resource, obj) for obj in present}
         return {key for obj in present for key in self._keys(resource, obj)}
 
     def _keys(self, resource: resources.Resource, obj: Mapping[str, Any]) -> Iterator[naming.ObjectKey]:

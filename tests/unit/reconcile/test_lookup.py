@@ -82,9 +82,29 @@ def owned(kind: str, **labels: str) -> parts.Object:
 def test_model_wakes_its_gateways_old_and_new(world: parts.World) -> None:
     """A model that leaves a gateway is looked at there, too."""
     world.apply(parts.edge())
-    before, after = parts.model(gated=True), parts.model()
+    before, after = parts.model(gated=True), generation(2, parts.model())
     found = keys(world, resources.MODEL_DEPLOYMENTS, before, after)
     assert found == {"ModelDeployment/chat", "Gateway/edge"}
+
+
+def test_a_status_wakes_only_its_object(world: parts.World) -> None:
+    """What others go by is the spec and which revision serves; all else that a status says is for people."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    for resource, obj, other in (
+        (resources.MODEL_DEPLOYMENTS, parts.model(gated=True), "Gateway/edge"),
+        (resources.GATEWAYS, parts.edge(), "ModelDeployment/chat"),
+    ):
+        said = {**obj, "status": {"observedGeneration": 1}}
+        assert keys(world, resource, obj, said) == {f"{obj['kind']}/{obj['metadata']['name']}"}
+        assert other in keys(world, resource, obj, {**said, "status": {"stableRevision": "a"}})
+        assert other in keys(world, resource, obj, generation(2, said))
+        assert other in keys(world, resource, obj, {**said, "metadata": {**obj["metadata"], "uid": "another"}})
+
+
+def generation(number: int, obj: parts.Object) -> parts.Object:
+    """The object after a change of its spec."""
+    return {**obj, "metadata": {**obj["metadata"], "generation": number}}
 
 
 def test_deleted_model_wakes_gateways_whose_routes_name_it(world: parts.World) -> None:
