@@ -108,14 +108,16 @@ def test_columns_show_what_is_asked_first(cluster: controlplane.ControlPlane) ->
     found["status"] = {
         "observedGeneration": 1,
         "model": "chat",
-        "readyReplicas": 2,
+        "stableRevision": "0e24ce70",
+        "podsReady": "2/3",
+        "url": "http://printed.default.svc:8000",
         "conditions": [{**ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         "rollout": {"revision": "abc", "phase": "Progressing", "weight": "0.5"},
     }
     cluster.kubectl("replace", "--subresource=status", "-f", "-", stdin=json.dumps(found))
     header, row = cluster.kubectl("get", "mdep", "printed").stdout.splitlines()
-    assert header.split() == ["NAME", "READY", "REASON", "MODEL", "REPLICAS", "CANARY%", "PHASE", "AGE"]
-    assert row.split()[:-1] == ["printed", "False", "RolloutInProgress", "chat", "2", "0.5", "Progressing"]
+    assert header.split() == ["NAME", "READY", "REASON", "MODEL", "REVISION", "REPLICAS", "CANARY", "URL", "AGE"]
+    assert row.split()[:-1] == ["printed", "False", "RolloutInProgress", "chat", "0e24ce70", "2/3", "0.5", "http://printed.default.svc:8000"]
 
 
 @pytest.mark.parametrize("kind", crdgen.KINDS, ids=lambda kind: kind.kind)

@@ -182,21 +182,6 @@ def _needs_prefetch(member: str) -> dict[str, str]:
     )
 
 
-def _one_store() -> dict[str, str]:
-    """A Secret's key is one file, and each store reads a form of its own."""
-    uses = (
-        f"(self.source.startsWith('{scheme}://') || (has(self.adapters) && "
-        f"self.adapters.exists(adapter, adapter.source.startsWith('{scheme}://'))) ? 1 : 0)"
-        for scheme in PREFETCHED
-    )
-    return base.cel(
-        f"!has(self.credentialsSecretRef) || {' + '.join(uses)} <= 1",
-        "credentialsSecretRef has the credentials of one store, and source and adapters are of several: "
-        "keep to one of hf://, s3:// and gs://",
-        field_path=".credentialsSecretRef",
-    )
-
-
 class ModelSource(base.ApiModel):
     """Where the weights come from and what clients call the model."""
 
@@ -211,7 +196,8 @@ class ModelSource(base.ApiModel):
         pydantic.Field(
             description=(
                 "Key of a Secret with which hf://, s3:// and gs:// are downloaded: a hub token, an AWS shared credentials "
-                "file, or a Google service account's JSON. Only the download sees it."
+                "file, or a Google service account's JSON. It is for the store of `source`, or of the first adapter where "
+                "`source` is not downloaded; others are asked as the ServiceAccount. Only the download sees it."
             )
         ),
     ] = None
@@ -239,7 +225,6 @@ class ModelSource(base.ApiModel):
             _REVISION_NEEDS_HF,
             _needs_prefetch("credentialsSecretRef"),
             _needs_prefetch("cache"),
-            _one_store(),
             base.cel(
                 "!has(self.servedName) || !has(self.adapters) || !self.adapters.exists(it, it.name == self.servedName)",
                 "an adapter may not have the model's servedName: clients could not tell them apart",
