@@ -117,7 +117,16 @@ def test_columns_show_what_is_asked_first(cluster: controlplane.ControlPlane) ->
     cluster.kubectl("replace", "--subresource=status", "-f", "-", stdin=json.dumps(found))
     header, row = cluster.kubectl("get", "mdep", "printed").stdout.splitlines()
     assert header.split() == ["NAME", "READY", "REASON", "MODEL", "REVISION", "REPLICAS", "CANARY", "URL", "AGE"]
-    assert row.split()[:-1] == ["printed", "False", "RolloutInProgress", "chat", "0e24ce70", "2/3", "0.5", "http://printed.default.svc:8000"]
+    assert row.split()[:-1] == [
+        "printed",
+        "False",
+        "RolloutInProgress",
+        "chat",
+        "0e24ce70",
+        "2/3",
+        "0.5",
+        "http://printed.default.svc:8000",
+    ]
 
 
 @pytest.mark.parametrize("kind", crdgen.KINDS, ids=lambda kind: kind.kind)
