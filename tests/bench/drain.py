@@ -32,11 +32,13 @@ EVIDENCE: Final = pathlib.Path("build/bench/drain-evidence.json")
 CHAT: Final = "/v1/chat/completions"
 STREAMS: Final = 32
 REPLICAS: Final = 4
-TOKENS: Final = 4000
-CONTEXT: Final = 4096
+TOKENS: Final = 1000
+CONTEXT: Final = 2048
 """More than the tiny model was made for: what it says does not matter here."""
 STEPS: Final = ({"name": "open", "weight": 0, "hold": "8s"}, {"name": "half", "weight": 50, "hold": "2s"})
 """In the first the streams begin, on the old revision's pod."""
+LIMITS: Final = {"cpu": "400m", "memory": "4Gi"}
+"""Four engines leave something of two cores to the proxy, the control plane and the clients, and streams last long enough."""
 _READY_SECONDS: Final = 1200.0
 _BEGUN_SECONDS: Final = 120.0
 _GONE_SECONDS: Final = 600.0
@@ -91,7 +93,7 @@ async def measure(world: world_.World, next_image: str) -> dict[str, Any]:
 def objects() -> list[dict[str, Any]]:
     """The YAML file: a namespace, a gateway that is open to all, and a model behind it."""
     # Twenty tokens an event: the client, which sees 32 streams at once, must not be what is slow.
-    arguments = ("--enforce-eager", "--num-gpu-blocks-override=1100", "--stream-interval=20")
+    arguments = ("--enforce-eager", "--num-gpu-blocks-override=600", "--stream-interval=20")
     named = {"namespace": world_.NAMESPACE}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": world_.NAMESPACE}},
@@ -115,12 +117,12 @@ def objects() -> list[dict[str, Any]]:
                     "model": {"source": "file:///models/good"},
                     "engine": {
                         "type": "VLLM",
-                        "vllm": {"args": {"maxModelLen": CONTEXT, "maxNumSeqs": STREAMS}, "extraArgs": list(arguments)},
+                        "vllm": {"args": {"maxModelLen": CONTEXT, "maxNumSeqs": STREAMS + 8}, "extraArgs": list(arguments)},
                         "env": [{"name": "VLLM_ALLOW_LONG_MAX_MODEL_LEN", "value": "1"}],
                     },
                     "resources": {
                         "requests": {"cpu": "100m", "memory": "1Gi"},
-                        "limits": {"memory": "4Gi"},
+                        "limits": LIMITS,
                         "sharedMemory": "256Mi",
                     },
                 },
