@@ -171,6 +171,7 @@ async def test_hung_engine_is_restarted_in_time_and_a_long_prefill_is_not(engine
 
 async def prefill_slowly(engine: Engine, client: httpx.AsyncClient) -> None:
     """Let the engine read a long prompt so slowly that nothing but the KV cache moves for longer than a hang may last."""
+    await engine.run(STOP)  # kubectl takes longer than the whole prompt would
     started = time.monotonic()
     request = asyncio.create_task(client.post(CHAT, json=vllm.chat(NAME, PREFILL, max_tokens=1)))
     slowing = asyncio.create_task(engine.run(SLOW, "75"))
