@@ -107,6 +107,12 @@ async def test_a_status_is_written_only_over_the_version_that_was_read(
     assert second["spec"] == read["spec"]
 
 
+async def test_status_of_what_was_deleted_is_a_conflict(api: client.Client, namespace: str) -> None:
+    """Whoever decided by it gathers again, and finds it gone: that is no failure."""
+    with pytest.raises(errors.Conflict):
+        await api.apply_status(resources.EVAL_GATES, namespace, "gone", {"users": 1}, resource_version="1")
+
+
 async def test_a_name_that_is_taken_and_one_that_is_not_there(api: client.Client, namespace: str) -> None:
     """Both 409s are told apart."""
     await api.create(resources.CONFIG_MAPS, config(namespace))

@@ -154,7 +154,8 @@ class Client:
     ) -> Object:
         """Server-side apply of the whole status, only if the object is still the one of `resource_version`.
 
-        A Conflict means: gather and decide again. So a former leader that comes late cannot undo its successor's writes.
+        A Conflict means: gather and decide again. So a former leader that comes late cannot undo its successor's writes. It is
+        one, too, when the object was deleted meanwhile.
         """
         self._check(resource, resources.Verb.PATCH, namespace, name, "status")
         metadata = {"name": name, "namespace": namespace, "resourceVersion": resource_version}
@@ -169,7 +170,10 @@ class Client:
             body=_typed(resource, {"metadata": metadata, "status": status}),
             content=transport.APPLY_PATCH,
         )
-        return await self._transport.send(request, policy)
+        try:
+            return await self._transport.send(request, policy)
+        except errors.NotFound as error:
+            raise errors.Conflict(str(request), "it was deleted meanwhile") from error
 
     async def patch(
         self, resource: Resource, namespace: str, name: str, patch: Object, *, policy: retry.Policy | None = None
