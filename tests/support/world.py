@@ -125,12 +125,13 @@ class World:
         return self.status(f"{name} is Ready", lambda status: condition(status, "Ready")["status"] == "True", name)
 
     def ended(self, outcome: str, revision: str | None = None, name: str = "chat") -> Object:
-        """Waits until the latest rollout has ended so."""
+        """Waits until the latest rollout has ended so, and no other is about to begin for the spec as it is."""
 
         def over(status: Object) -> bool:
             last = status.get("lastRollout") or {}
             same = revision is None or last.get("revision") == revision
-            return "rollout" not in status and last.get("outcome") == outcome and same
+            settled = "rollout" not in status and condition(status, "Reconciling")["status"] != "True"
+            return settled and last.get("outcome") == outcome and same
 
         return self.status(f"the rollout of {name} ended {outcome}", over, name)
 
