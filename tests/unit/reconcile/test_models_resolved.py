@@ -52,6 +52,18 @@ async def test_the_first_image_is_recorded_and_shown(world: parts.World) -> None
     assert world.cache.list(resources.CONFIG_MAPS, parts.KEY.namespace, labels=resolved.labels(parts.KEY.name)) == [record]
 
 
+async def test_an_orphaned_record_gets_its_owner_back(world: parts.World) -> None:
+    """Or it would stay behind when the ModelDeployment that took it up goes."""
+    run_image(world, 0, "docker.io/engine@sha256:1")
+    await world.models.reconcile(parts.KEY)
+    (record,) = world.cache.list(resources.CONFIG_MAPS, parts.KEY.namespace, labels=resolved.labels(parts.KEY.name))
+    owners = record["metadata"]["ownerReferences"]
+    world.api.put({**record, "metadata": {**record["metadata"], "ownerReferences": []}})
+    await world.models.reconcile(parts.KEY)
+    (record,) = world.cache.list(resources.CONFIG_MAPS, parts.KEY.namespace, labels=resolved.labels(parts.KEY.name))
+    assert record["metadata"]["ownerReferences"] == owners
+
+
 async def test_a_pod_with_another_image_is_deleted_and_told(world: parts.World) -> None:
     """The next one of its kind only after a pause, which the reconcile asks to be woken for."""
     run_image(world, 0, "docker.io/engine@sha256:1")

@@ -81,7 +81,7 @@ class Resolver:
         memory = (observed.key, known.hash)
         before = self._replacements.get(memory, resolved.Replacements())
         decision = resolved.decide(record, recorded_at, pods, before, self.now())
-        if decision.record != record:
+        if decision.record != resolved.Record():  # a known one, too: it may be an orphan that wants its owner back
             await self.applier.apply(
                 resolved.build_config_map(
                     decision.record,
