@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers  # type: ignore[import-not-found]  # these are vLLM's, not ours
-import torch  # type: ignore[import-not-found]
-import transformers  # type: ignore[import-not-found]
+import torch  # type: ignore[import-not-found]  # vLLM's installation has it, not ours
+import transformers  # type: ignore[import-not-found]  # vLLM's installation has it, not ours
 
 from hack.models import answers
 

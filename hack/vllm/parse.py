@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import vllm  # type: ignore[import-not-found]  # vLLM's, not ours
-from vllm.engine.arg_utils import AsyncEngineArgs  # type: ignore[import-not-found]
-from vllm.entrypoints.cli import serve  # type: ignore[import-not-found]
-from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found]
+from vllm.engine.arg_utils import AsyncEngineArgs  # type: ignore[import-not-found]  # vLLM's, not ours
+from vllm.entrypoints.cli import serve  # type: ignore[import-not-found]  # vLLM's, not ours
+from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found]  # vLLM's, not ours
 
 
 def build() -> tuple[Any, argparse.ArgumentParser, Any]:

@@ -69,18 +69,21 @@ def health_of(
         every = [finding for finding in every if finding.effect is health.CauseClass.REVISION]
         unready = absent = []
     worst, worst_unready = findings.worst(every), findings.worst([*unready, *absent])
-    rechecks = [
-        at for finding in every for at in (finding.recheck_after, _lasts_in(finding, moment)) if at is not None and at > 0
-    ]
     return health.Health(
         desired,
         ready,
         cause=worst.cause if worst is not None else None,
         effect=worst.effect if worst is not None else health.CauseClass.NONE,
         message=worst.message if worst is not None else "",
-        recheck_after=min(rechecks, default=None),
+        recheck_after=_next_look(every, moment),
         trouble=_trouble(worst_unready, moment) if worst_unready is not None else None,
     )
+
+
+def _next_look(found: Iterable[Finding], moment: Moment) -> float | None:
+    """Seconds until the first time limit that may change what is found."""
+    limits = (limit for finding in found for limit in (finding.recheck_after, _lasts_in(finding, moment)))
+    return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
 
 def find(pod: pods.Pod, moment: Moment) -> Finding | None:
