@@ -48,6 +48,8 @@ class Level:
     """Whether its tests start Kubernetes' programs, which a first run has to build: no test's time limit covers that."""
     needs_vllm: bool = False
     """Whether its tests start vLLM, which a first run has to download: the same."""
+    workers: int = 1
+    """Processes that share its tests where there are as many CPUs. Tests of one file stay together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,13 +90,13 @@ def _needs_vllm() -> str | None:
 
 
 LEVELS: Final = (
-    Level("unit", "pure functions, virtual clock, property tests"),
+    Level("unit", "pure functions, virtual clock, property tests", workers=8),
     Level("golden", "real envoy --mode validate", _needs_linux),
-    Level("crd", "real API server", _needs_linux, needs_kubernetes=True),
-    Level("controlplane", "real API server and controller manager", _needs_linux, needs_kubernetes=True),
-    Level("dataplane", "real Envoy", _needs_linux),
+    Level("crd", "real API server", _needs_linux, needs_kubernetes=True, workers=2),
+    Level("controlplane", "real API server and controller manager", _needs_linux, needs_kubernetes=True, workers=2),
+    Level("dataplane", "real Envoy", _needs_linux, workers=2),
     Level("vllm", "real vLLM on a CPU, and the parsers of its versions", _needs_vllm, needs_vllm=True),
-    Level("e2e", "real cluster, real Envoy, real engine", _needs_cluster, needs_kubernetes=True),
+    Level("e2e", "real cluster, real Envoy, real engine", _needs_cluster, needs_kubernetes=True, workers=2),
 )
 
 
@@ -112,7 +114,8 @@ def run_level(level: Level) -> Result:
     for module, what in preparations(level):
         if subprocess.run([sys.executable, "-m", *module], cwd=ROOT, check=False).returncode:
             return Result(level, seconds=time.monotonic() - started, problem=f"{what} could not be prepared")
-    done = subprocess.run([sys.executable, "-m", "pytest", str(folder), f"--junitxml={report}"], cwd=ROOT, check=False)
+    command = [sys.executable, "-m", "pytest", str(folder), f"--junitxml={report}", *_shared(level)]
+    done = subprocess.run(command, cwd=ROOT, check=False)
     seconds = time.monotonic() - started
     counts = read_counts(report) if report.is_file() else Counts()
     # pytest ends with 5 when it collected nothing: files without tests are a mistake, not a success.
@@ -120,6 +123,12 @@ def run_level(level: Level) -> Result:
         done.returncode, f"pytest ended with {done.returncode}"
     )
     return Result(level, counts, seconds, problem=problem)
+
+
+def _shared(level: Level) -> tuple[str, ...]:
+    """Options by which processes share the tests. Two at least, or a single CPU would have other tests than all others."""
+    workers = min(level.workers, max(2, os.cpu_count() or 1))
+    return (f"--numprocesses={workers}", "--dist=loadfile") if workers > 1 else ()
 
 
 def preparations(level: Level) -> Iterator[tuple[tuple[str, ...], str]]:

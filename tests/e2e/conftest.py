@@ -1,19 +1,37 @@
-"""One cluster for all end-to-end tests of Sluice itself, with what `make demo` installs and applies."""
+"""One cluster for the end-to-end tests of Sluice itself, with what `make demo` installs and applies.
+
+Files that bring up clusters of their own run beside it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Iterator
+from typing import Any, Final
 
 import pytest
 import rich.console
+import xdist.scheduler
 
 from hack.cluster import driver
 from hack.demo import report, telling
 from hack.demo import world as world_
 
 CLUSTER_NAME = "e2e"
+STAGED: Final = ("test_stories.py", "test_faults.py")
+"""Files whose tests share the cluster, so one process runs them."""
+
+
+class _ByCluster(xdist.scheduler.LoadFileScheduling):  # type: ignore[misc] # it has no types
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return CLUSTER_NAME if file.endswith(STAGED) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByCluster:
+    """By file, and by cluster where files share one."""
+    return _ByCluster(config, log)
 
 
 @pytest.fixture(scope="session")

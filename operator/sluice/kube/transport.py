@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import random
 import urllib.parse
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final
 
 import aiohttp
 import kubernetes.aio.client as aio_client
+import orjson
 
 from sluice.kube import errors, resources, retry
 
@@ -108,7 +108,7 @@ class Transport:
                 if response.status >= 400:
                     raise errors.from_response(str(request), response.status, await response.read())
                 async for line in response.content:
-                    yield json.loads(line)
+                    yield orjson.loads(line)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise errors.Unreachable(str(request), _cause(error)) from error
 
@@ -119,7 +119,7 @@ class Transport:
     async def _send_once(self, request: Request | Path, seconds: float) -> Object:
         body = await self._read(request, seconds)
         try:
-            answer = json.loads(body)
+            answer = orjson.loads(body)
         except ValueError as error:
             raise errors.ServerError(str(request), f"the answer is no JSON: {error}", status=200) from error
         return answer if isinstance(answer, dict) else {}
