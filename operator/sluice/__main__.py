@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import os
 import pathlib
 import signal
@@ -65,11 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             logs.configure(metrics_settings.log_level)
             return asyncio.run(run_metrics(metrics_settings))
         settings = settings_.from_environment(os.environ)
+        _spare_old_objects()
         logs.configure(settings.log_level)
         return asyncio.run(run_operator(settings))
     except (ValueError, connection.NotConfigured) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+
+
+def _spare_old_objects() -> None:
+    """Has the garbage collector look through what is young, and hardly ever through what has stayed.
+
+    The cache of a large fleet is a million objects that live long and are in no cycles. By default all of them are looked
+    through whenever there are a quarter more: that was half of the time of a start with a thousand ModelDeployments.
+    """
+    gc.set_threshold(20_000, 20, 100)
 
 
 async def run_operator(settings: settings_.Settings) -> int:

@@ -4,8 +4,8 @@ kopf does list and watch with reconnects, in a thread and event loop of its own,
 its events cross over to ours. We use its `on.event` and nothing else: its other handlers write to users' objects.
 
 kopf does not tell what was deleted while it had to list again, and ends for good on some errors. So we list each resource
-ourselves, at the start, whenever kopf seems to have listed again, and every minute, and evict what is gone; and we start kopf
-again whenever it ends.
+ourselves, at the start, whenever kopf seems to have listed again, and from time to time, and evict what is gone; and we start
+kopf again whenever it ends.
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ WATCHED: Final = (
     Watched(resources.ENDPOINT_SLICES, _OURS),
 )
 
+PAGE: Final = 250
 SWEEP_SECONDS: Final = 60.0
+SWEEP_SECONDS_PER_OBJECT: Final = 0.6
+"""At least, so that sweeping costs the same however many objects there are: a thousand are swept every 10 minutes."""
 _SETTLE_SECONDS: Final = 0.5
 """From a suspicion to the list that clears it up, so that the many events of one re-list make one list."""
 _STEADY_SECONDS: Final = 60.0
@@ -70,6 +73,11 @@ _JOIN_SECONDS: Final = 15.0
 Object = dict[str, Any]
 Deliver = Callable[[Watched, str | None, Object], None]
 """Told of an event, in kopf's thread: ADDED, MODIFIED, DELETED, or None for an object of a list."""
+
+
+def sweep_period(least: float, objects: int) -> float:
+    """Seconds between two lists of a resource of which so many objects are known."""
+    return max(least, SWEEP_SECONDS_PER_OBJECT * objects)
 
 
 class Watches:
@@ -99,6 +107,9 @@ class Watches:
         self._suspects = {item: asyncio.Event() for item in watched}
         self._usable: dict[Watched, bool] = {}
         self._usable_changed = asyncio.Event()
+        self._one_list = asyncio.Semaphore(3)
+        self._is_young = False
+        """Whether kopf has just begun, so that all will be listed soon."""
 
     @property
     def missing(self) -> list[str]:
@@ -130,7 +141,8 @@ class Watches:
                 continue
             try:
                 # A little apart, so that the lists of all resources do not come together each time.
-                await asyncio.wait_for(suspect.wait(), self._sweep * (1.0 - 0.2 * self._chance()))
+                period = sweep_period(self._sweep, self._store.count(item.resource))
+                await asyncio.wait_for(suspect.wait(), period * (1.0 - 0.2 * self._chance()))
                 await asyncio.sleep(_SETTLE_SECONDS)
             except TimeoutError:
                 pass
@@ -139,8 +151,9 @@ class Watches:
     async def _list(self, item: Watched) -> None:
         namespaces = self._namespaces if item.resource.namespaced and self._namespaces else ("",)
         for namespace in namespaces:
-            listing = await self._api.list(item.resource, namespace, labels=item.labels)
-            evicted = self._store.replace(item.resource, listing.items, listing.resource_version, namespace)
+            async with self._one_list:
+                listing = await self._api.list(item.resource, namespace, labels=item.labels, limit=PAGE)
+                evicted = self._store.replace(item.resource, listing.items, listing.resource_version, namespace)
             if evicted and self._store.complete(item.resource):
                 _log.info("evicted what the watch had not told of", resource=str(item.resource), count=len(evicted))
         self._store.mark_complete(item.resource)
@@ -176,14 +189,16 @@ class Watches:
         loop = asyncio.get_running_loop()
         thread = _KopfThread(self._api, usable, self._namespaces, functools.partial(self._cross, loop))
         changed = asyncio.create_task(self._usable_changed.wait())
-        # What is deleted between our first list and kopf's is told by neither.
-        again = loop.call_later(_OVERLAP_SECONDS, self._suspect_all)
+        # What is deleted between our first list and kopf's is told by neither. Until then kopf's own first list is no news.
+        self._is_young = True
+        again = loop.call_later(_OVERLAP_SECONDS, self._grow_up)
         try:
             either: list[asyncio.Future[Any]] = [thread.ended, changed]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return thread.ended.result() if thread.ended.done() else None
         finally:
             again.cancel()
+            self._is_young = False
             changed.cancel()
             await thread.stop()
 
@@ -191,6 +206,10 @@ class Watches:
         """Hands an event from kopf's thread to ours."""
         with contextlib.suppress(RuntimeError):  # our loop is closed: the process ends
             loop.call_soon_threadsafe(self._take, item, kind, obj)
+
+    def _grow_up(self) -> None:
+        self._is_young = False
+        self._suspect_all()
 
     def _suspect_all(self) -> None:
         for suspect in self._suspects.values():
@@ -202,7 +221,7 @@ class Watches:
             self._store.remove(item.resource, obj)
             return
         self._store.put(item.resource, obj)
-        if kind is None:
+        if kind is None and not self._is_young:
             self._suspects[item].set()
 
 
@@ -293,6 +312,40 @@ def build_registry(
     return registry
 
 
+class _NoEssence(kopf.DiffBaseStorage):
+    """Where kopf would keep an object as it last handled it. We handle raw events only, and copies of all objects are dear."""
+
+    def build(self, **_: Any) -> Any:
+        """Nothing of the object."""
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        """There is none."""
+
+    def store(self, **_: Any) -> None:
+        """Keeps nothing."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """Where kopf would keep how far its handlers came with an object."""
+
+    def fetch(self, **_: Any) -> None:
+        """There is none."""
+
+    def store(self, **_: Any) -> None:
+        """Keeps nothing."""
+
+    def purge(self, **_: Any) -> None:
+        """There is none."""
+
+    def touch(self, **_: Any) -> None:
+        """Touches nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """There is none of it in what `_NoEssence` gives."""
+        return essence
+
+
 def _handler(item: Watched, deliver: Deliver) -> Callable[..., Awaitable[None]]:
     async def handle(event: Mapping[str, Any], **_: Any) -> None:
         deliver(item, event["type"], event["object"])
@@ -305,12 +358,14 @@ def build_settings(usable: Sequence[Watched]) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NoEssence()
+    settings.persistence.progress_storage = _NoProgress()
     settings.networking.request_timeout = 20
     settings.networking.connect_timeout = 5
     # Many short retries: an outage of the API server ends within a second of its return, and kopf's thread can be stopped.
     settings.networking.error_backoffs = (0.2, 0.5, 1.0, 1.0, 1.0)
     settings.watching.inactivity_timeout = 70
-    settings.watching.chunk_size = client.PAGE
+    settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 1.0
     # By default kopf kills the whole process when its own end takes too long.

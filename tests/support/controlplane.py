@@ -26,10 +26,12 @@ apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-- level: RequestResponse
-  resources: [{group: sluice.dev}]
+- level: None
+  verbs: [get, list, watch]
 - level: Metadata
 """
+_AUDIT_MEBIBYTES: Final = 10_000
+"""After 100 MiB, its default, the API server would go on in another file."""
 
 
 class _Program:
@@ -66,8 +68,8 @@ class ControlPlane:
     """A context manager; inside, `kubeconfig` is that of an administrator.
 
     Without `controller_manager` nothing collects garbage, makes ServiceAccounts or acts on Deployments, and pods need no
-    ServiceAccount. `audit` writes one JSON line for each request into `audit_log` (bodies for sluice.dev only). `flags` are
-    the API server's. With `controller_flags` the controllers have their own accounts and rights, and are given these flags.
+    ServiceAccount. `audit` writes one JSON line for each write into `audit_log`. `flags` are the API server's. With
+    `controller_flags` the controllers have their own accounts and rights, and are given these flags.
     """
 
     def __init__(
@@ -171,4 +173,5 @@ class ControlPlane:
             policy = self._directory / "audit-policy.yaml"
             policy.write_text(_AUDIT_POLICY)
             command += [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}", "--audit-log-mode=blocking"]
+            command.append(f"--audit-log-maxsize={_AUDIT_MEBIBYTES}")
         return [*command, *self._flags]

@@ -53,6 +53,12 @@ def test_kopf_watches_each_resource_with_its_own_selector_and_nothing_else() -> 
         assert found == ([item.labels] if item.labels else [])
 
 
+@pytest.mark.parametrize(("objects", "seconds"), [(0, 60), (100, 60), (1000, 600)])
+def test_sweeping_costs_the_same_however_many_objects_there_are(objects: int, seconds: float) -> None:
+    """It is for rare mistakes of the watch, and a full list of a large fleet is dear."""
+    assert watches.sweep_period(watches.SWEEP_SECONDS, objects) == pytest.approx(seconds)
+
+
 def test_every_handler_names_its_group_and_version() -> None:
     """Without, kopf scans all API groups, and one unavailable aggregated API would stop our start."""
     registry = watches.build_registry(watches.WATCHED, lambda *_: None, no_login)
@@ -91,7 +97,9 @@ class FakeApi:
         self.answer: client.Listing | errors.ApiError = client.Listing([], "1")
         self.asked: list[tuple[str, str]] = []
 
-    async def list(self, resource: resources.Resource, namespace: str = "", *, labels: str = "") -> client.Listing:
+    async def list(
+        self, resource: resources.Resource, namespace: str = "", *, labels: str = "", limit: int = 0
+    ) -> client.Listing:
         self.asked.append((namespace, labels))
         if isinstance(self.answer, errors.ApiError):
             raise self.answer

@@ -146,6 +146,8 @@ class KeyedQueue(Generic[K]):
             self._running.add(key)
             self._changed()
             await self._run_once(key)
+            # A run with nothing to write never waits: a thousand of them in a row would keep everybody else from running.
+            await asyncio.sleep(0)
 
     async def _run_once(self, key: K) -> None:
         """One run. Whatever becomes of it, the key ends forgotten, due, or with a wake-up: never lost."""

@@ -21,6 +21,10 @@ OnChange = Callable[[resources.Resource, Object | None, Object | None], None]
 """Told of each change with the old and the new object; None is absent. Called inside the write, so it must not block."""
 
 INDEXED_LABELS: Final = (naming.LABEL_MODEL_DEPLOYMENT, naming.LABEL_GATEWAY)
+_POD_BULK: Final = frozenset({"affinity", "securityContext", "tolerations", "topologySpreadConstraints"})
+_CONTAINER_BULK: Final = frozenset(
+    {"env", "lifecycle", "livenessProbe", "readinessProbe", "securityContext", "startupProbe", "volumeMounts"}
+)
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 _Name = tuple[str, str]
@@ -138,9 +142,9 @@ class Cache:
         """Whether all these resources have been taken in completely once."""
         return self._complete.issuperset(needed)
 
-    def counts(self) -> dict[resources.Resource, int]:
-        """How many objects of each resource are known."""
-        return {resource: len(store.objects) for resource, store in self._stores.items()}
+    def count(self, resource: resources.Resource) -> int:
+        """How many objects of the resource are known."""
+        return len(self._stores[resource].objects)
 
     def _known(self, store: _Store, name: _Name, version: int | None, *, listed: bool = False) -> bool:
         """Whether this version tells nothing new. Versions that are no numbers cannot be compared: the last one counts."""
@@ -205,7 +209,8 @@ def _label_keys(obj: Object) -> Iterator[tuple[str, ...]]:
 def _slim(resource: resources.Resource, obj: Object) -> Object:
     """Without the bookkeeping of others, which is half of a Deployment's bytes; with the type that lists leave out.
 
-    Files of revisions are left out too: they are many, up to 1 MiB each, immutable, and nobody here reads them.
+    Also without what is large and nobody here reads: files of revisions, up to 1 MiB each, and most of what pods were made of,
+    which their Deployment has too.
     """
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     annotations = metadata.get("annotations")
@@ -214,7 +219,17 @@ def _slim(resource: resources.Resource, obj: Object) -> Object:
     slim = {**obj, "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
     if resource is resources.CONFIG_MAPS and _matches(obj, {naming.LABEL_COMPONENT: naming.COMPONENT_FILES}):
         slim.pop("data", None)
+    if resource is resources.PODS and "spec" in obj:
+        slim["spec"] = _slim_pod_spec(obj["spec"])
     return slim
+
+
+def _slim_pod_spec(spec: Object) -> Object:
+    kept = {key: value for key, value in spec.items() if key not in _POD_BULK}
+    for field in ("containers", "initContainers"):
+        if field in spec:
+            kept[field] = [{key: value for key, value in each.items() if key not in _CONTAINER_BULK} for each in spec[field]]
+    return kept
 
 
 def _matches(obj: Object, labels: Mapping[str, str]) -> bool:

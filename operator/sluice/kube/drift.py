@@ -78,6 +78,8 @@ def quantity(text: str | float) -> decimal.Decimal | None:
 
 
 def _compare(desired: Any, live: Any, path: tuple[str, ...]) -> str | None:
+    if isinstance(desired, dict | list) and desired == live:
+        return None  # most is exactly as it was applied, and this is quick
     if _empty(desired) and _empty(live):
         return None  # the API server drops most empty values
     if isinstance(desired, Mapping):

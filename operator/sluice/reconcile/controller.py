@@ -143,6 +143,10 @@ class Controller:
 
     async def _take_over(self) -> None:
         assert self.measurer is not None
+        keys = []
+        for model in self._lookup.models():  # a thousand of them are parsed in longer than judging may take
+            keys.append(lookup_.model_key(model))
+            await asyncio.sleep(0)
         try:
             await asyncio.wait_for(self.measurer.look(), JUDGE_LIMIT)
         except TimeoutError:
@@ -151,11 +155,13 @@ class Controller:
             _log.error("rollouts not judged before serving", cause=str(error), exc_info=error)
         programmer = self._reconcilers.gateways.programmer
         with programmer.held():
-            for model in self._lookup.models():
-                self._protect(lookup_.model_key(model))
-        for owner in self._lookup.gateways():
+            for key in keys:
+                self._protect(key)
+                await asyncio.sleep(0)
+        for owner in list(self._lookup.gateways()):
             self._reconcilers.gateways.expect(owner)
             programmer.program(owner)
+            await asyncio.sleep(0)
         self._ads.serve(leading=True)
         self._measuring = asyncio.create_task(self.measurer.run(), name="measurer")
         self.queue.start()

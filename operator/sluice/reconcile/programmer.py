@@ -144,11 +144,13 @@ class Programmer:
         namespace, name = model.metadata.namespace, model.metadata.name
         return inputs.Revision(
             cluster=naming.revision_cluster(namespace, name, revision_hash),
-            endpoints=tuple(self._endpoints(namespace, naming.revision_name(name, revision_hash))),
+            endpoints=tuple(self._endpoints(namespace, name, revision_hash)),
         )
 
-    def _endpoints(self, namespace: str, service: str) -> Iterator[inputs.Endpoint]:
-        slices = self.cache.list(resources.ENDPOINT_SLICES, namespace, labels={SERVICE_NAME_LABEL: service})
+    def _endpoints(self, namespace: str, model: str, revision_hash: str) -> Iterator[inputs.Endpoint]:
+        # The label of the model, which slices have from their Service, is the one that the cache has an index of.
+        labels = {naming.LABEL_MODEL_DEPLOYMENT: model, SERVICE_NAME_LABEL: naming.revision_name(model, revision_hash)}
+        slices = self.cache.list(resources.ENDPOINT_SLICES, namespace, labels=labels)
         found = {(address, port) for obj in slices for address, port in _ready_addresses(obj)}
         return (inputs.Endpoint(address, port) for address, port in sorted(found))
 

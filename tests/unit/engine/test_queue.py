@@ -317,3 +317,20 @@ async def _play(actions: list[tuple[str, str, float]], behaviour: dict[str, tupl
     for key, (begun, _) in asked.items():
         assert len(run.times(key)) > begun, f"{key} was asked for and never ran"
     await keys.stop()
+
+
+async def test_runs_that_never_wait_let_others_run() -> None:
+    """A thousand keys with nothing to write must not keep health checks and measurements from running."""
+    seen: list[int] = []
+
+    async def run(_: int) -> None:
+        seen.append(1)
+
+    keys: queue.KeyedQueue[int] = queue.KeyedQueue(run, workers=4)
+    for number in range(1000):
+        keys.add(number)
+    keys.start()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert 0 < len(seen) < 100
+    await keys.stop()

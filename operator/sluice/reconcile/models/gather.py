@@ -167,6 +167,13 @@ class Gatherer:
         self._parsed[namespace, name] = parsed
         return tuple(sorted((known for _, known in parsed.values()), key=lambda known: known.number))
 
+    def running(self, key: naming.ObjectKey) -> set[str]:
+        """Hashes of the revisions that have a Deployment or pods."""
+        labels = objects.model_labels(key.name)
+        kinds = (resources.DEPLOYMENTS, resources.PODS)
+        found = (obj["metadata"]["labels"] for kind in kinds for obj in self.cache.list(kind, key.namespace, labels=labels))
+        return {known[naming.LABEL_REVISION] for known in found if naming.LABEL_REVISION in known}
+
     def pods(self, observed: Observed) -> list[dict[str, Any]]:
         """All engine pods of the ModelDeployment."""
         metadata = observed.model.metadata

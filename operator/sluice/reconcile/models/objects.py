@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sluice.api import modeldeployment, naming
@@ -27,38 +27,42 @@ def build_revision_objects(
 ) -> list[Object]:
     """Deployment, Service, HPA and guards of each revision that keeps its pods, and the Service of the stable one."""
     namespace, name, owner = model.metadata.namespace, model.metadata.name, owner_of(model)
-    objects: list[Object] = []
-    for known in revisions:
-        if known.hash not in decision.keep:
-            continue
-        objects.extend(guards.build_policies(model, known, neighbours))  # before the pods that they are about
-        objects.append(service.build_revision_service(namespace=namespace, name=name, revision_hash=known.hash, owner=owner))
-        objects.append(
-            deployment.build_deployment(
-                namespace=namespace,
-                name=name,
-                revision_hash=known.hash,
-                template=known.pod_template,
-                replicas=scaling.size(known.hash),
-                owner=owner,
-            )
-        )
-        if scaling.size(known.hash) != 0:
-            objects.append(guards.build_budget(model, known))
-        if model.spec.autoscaling is not None:
-            objects.append(
-                hpa.build_hpa(
-                    model.spec.autoscaling,
-                    namespace=namespace,
-                    name=name,
-                    revision_hash=known.hash,
-                    floor=scaling.floor.min_replicas,
-                    owner=owner,
-                )
-            )
+    kept = (known for known in revisions if known.hash in decision.keep)
+    objects = [obj for known in kept for obj in _of_revision(model, known, scaling, neighbours)]
     if decision.stable is not None:
         objects.append(service.build_stable_service(namespace=namespace, name=name, stable_hash=decision.stable, owner=owner))
     return objects
+
+
+def _of_revision(
+    model: modeldeployment.ModelDeployment,
+    known: revision.Revision,
+    scaling: autoscaling.Scaling,
+    neighbours: guards.Neighbours,
+) -> Iterator[Object]:
+    namespace, name, owner = model.metadata.namespace, model.metadata.name, owner_of(model)
+    size = scaling.size(known.hash)
+    yield from guards.build_policies(model, known, neighbours)  # before the pods that they are about
+    yield service.build_revision_service(namespace=namespace, name=name, revision_hash=known.hash, owner=owner)
+    yield deployment.build_deployment(
+        namespace=namespace,
+        name=name,
+        revision_hash=known.hash,
+        template=known.pod_template,
+        replicas=size,
+        owner=owner,
+    )
+    if size != 0:
+        yield guards.build_budget(model, known)
+    if model.spec.autoscaling is not None:
+        yield hpa.build_hpa(
+            model.spec.autoscaling,
+            namespace=namespace,
+            name=name,
+            revision_hash=known.hash,
+            floor=scaling.floor.min_replicas,
+            owner=owner,
+        )
 
 
 def kept_names(name: str, decision: rollout.Decision) -> tuple[str, ...]:

@@ -130,10 +130,8 @@ class ModelReconciler:
 
     def waits_for_proxies(self, key: naming.ObjectKey) -> bool:
         """Whether something goes on once proxies have acknowledged: a rollout, or pods that stay until nobody sends to them."""
-        observed = self.gatherer.observe(key.namespace, key.name)
-        if observed is None:
-            return False
-        return observed.model.status.rollout is not None or sum(known.has_pods for known in self._revisions(observed)) > 1
+        model = self.gatherer.lookup.model(key.namespace, key.name)
+        return model is not None and (model.status.rollout is not None or len(self.gatherer.running(key)) > 1)
 
     def forget(self, key: naming.ObjectKey) -> None:
         """The ModelDeployment is gone; its objects are collected by their owner references."""
@@ -269,10 +267,9 @@ class ModelReconciler:
 
     def _proxies_retry(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """A proxy that acknowledges is heard of, but one that was waited for in vain only by looking again."""
-        waits = decided.inputs.split is rollout.Split.CONNECTED
-        return (
-            PROXIES_RETRY if waits and self.programmer.acknowledged(observed.model) < decided.decision.traffic.epoch else None
-        )
+        if decided.inputs.split is not rollout.Split.CONNECTED or not self.waits_for_proxies(observed.key):
+            return None
+        return PROXIES_RETRY if self.programmer.acknowledged(observed.model) < decided.decision.traffic.epoch else None
 
     def _overtaken(self, observed: gather.Observed, decided: view.Decided) -> bool:
         """Whether protection sent something since an increase was decided: then it is decided again, not sent."""
