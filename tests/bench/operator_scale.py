@@ -22,9 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import yaml
+
 from sluice.api import modeldeployment
 from tests.bench import standins
 from tests.support import controlplane, kubelet, operators, world
+from tests.support import metrics as metrics_support
 
 MODELS: Final = int(os.environ.get("SLUICE_BENCH_MODELS", "1000"))
 NAMESPACES: Final = 10
@@ -33,6 +36,7 @@ IDLE_SECONDS: Final = 120.0
 SETTLE_SECONDS: Final = 20.0
 PATIENCE: Final = 900.0
 KUBELET_PERIOD: Final = 3.0
+XDS_PORT: Final = 18000
 SERVICE_ACCOUNT: Final = f"system:serviceaccount:{operators.NAMESPACE}:sluice-operator"
 ROOT: Final = pathlib.Path(__file__).resolve().parents[2]
 GOALS: Final = {"restart_seconds": 15, "idle_cpu_percent": 5, "rss_mib": 400, "idle_writes": 0}
@@ -60,13 +64,25 @@ class Scene:
     plane: controlplane.ControlPlane
     kubeconfig: pathlib.Path
     directory: pathlib.Path
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    environment: Mapping[str, str]
+    """Of the operator."""
 
     def operator(self, name: str) -> operators.Operator:
         """A replica that is not started yet. All share one name: a restarted container keeps its Lease."""
         folder = self.directory / name
         folder.mkdir()
-        return operators.Operator(self.kubeconfig, folder, environment={"SLUICE_LOG_LEVEL": "WARNING", **self.environment})
+        # Its port is in the proxies' pod templates, and it stays what it is when a container starts again.
+        return operators.Operator(self.kubeconfig, folder, environment=self.environment, xds_port=XDS_PORT)
+
+    def metrics(self, certificate: standins.Certificate) -> metrics_support.Server:
+        """One replica of `sluice metrics` that is not started yet. Nobody asks it, so any certificate will do."""
+        folder = self.directory / "certificate"
+        folder.mkdir()
+        (folder / "tls.crt").write_bytes(certificate.chain)
+        (folder / "tls.key").write_bytes(certificate.key)
+        environment = {**self.environment, "SLUICE_SCRAPE_SECONDS": "15"}
+        rights = self.plane.user(metrics_support.ACCOUNT)
+        return metrics_support.Server(rights, self.directory, folder, environment=environment)
 
     def models(self) -> list[Object]:
         """Every ModelDeployment as it is."""
@@ -102,15 +118,12 @@ class Scene:
 def measure(directory: pathlib.Path) -> Mapping[str, Any]:
     """Everything, in the order of a life: first start, rollouts, restart, idleness."""
     with controlplane.ControlPlane(controller_manager=True, audit=True) as plane:
-        scene = Scene(plane, plane.user(SERVICE_ACCOUNT), directory)
+        scene = Scene(plane, plane.user(SERVICE_ACCOUNT), directory, _environment(directory))
         _install(plane)
         figures: dict[str, Any] = {"models": MODELS, "rollouts": ROLLOUTS, "goals": GOALS}
-        with kubelet.Kubelet(plane.kubeconfig, period=KUBELET_PERIOD), standins.Pods(plane.kubeconfig) as pods:
-            started = time.monotonic()
-            with scene.operator("first") as first:
-                first.wait_leading()
-                scene.until("all models ready", lambda: scene.count(_is_ready) == MODELS, period=5.0)
-                figures["first_start_seconds"] = round(time.monotonic() - started, 1)
+        with standins.Pods(plane.kubeconfig, XDS_PORT) as pods:
+            with kubelet.Kubelet(plane.kubeconfig, period=KUBELET_PERIOD), scene.operator("first") as first:
+                figures["first_start_seconds"] = round(_first_start(scene, first), 1)
                 pods.refresh()
                 _start_rollouts(plane)
                 scene.until("rollouts under way", lambda: scene.count(_is_progressing) == ROLLOUTS, period=5.0)
@@ -119,28 +132,60 @@ def measure(directory: pathlib.Path) -> Mapping[str, Any]:
         return figures
 
 
+def _first_start(scene: Scene, first: operators.Operator) -> float:
+    """Seconds from nothing to a fleet that serves."""
+    started = time.monotonic()
+    first.wait_leading()
+    # The operator is asked first, which is cheap: a list of a thousand models every few seconds would slow all down.
+    calm = lambda: first.has_seen(MODELS) and scene.count(_is_ready) == MODELS  # noqa: E731 - said once, where it is used
+    scene.until("all models ready", calm, period=5.0)
+    return time.monotonic() - started
+
+
 def _restart(scene: Scene, pods: standins.Pods) -> Mapping[str, Any]:
     """A replica that starts on what is there, and then has nothing to do."""
     started = time.monotonic()
     with scene.operator("again") as again:
         again.wait_ready()
-        scene.until("all is known", lambda: again.has_seen(MODELS), period=0.1)
-        restart = time.monotonic() - started
+        scene.until("all is known", lambda: again.has_seen(MODELS), period=0.5)
+        seconds = time.monotonic() - started
+        return {"restart_seconds": round(seconds, 1), **_idle(scene, pods, again)}
+
+
+def _idle(scene: Scene, pods: standins.Pods, again: operators.Operator) -> Mapping[str, Any]:
+    """What happens while nothing does, but for rollouts that are measured. `sluice metrics` reads all engines meanwhile."""
+    with scene.metrics(pods.any_certificate()) as metrics:
         _let_pass(SETTLE_SECONDS)
-        before, cpu, reads = scene.writes(), _cpu_seconds(again.pid), pods.reads
+        writes, reads = scene.writes(), pods.reads
+        of_operator, of_metrics = _cpu_seconds(again.pid), _cpu_seconds(metrics.pid)
         _let_pass(IDLE_SECONDS)
-        idle = _cpu_seconds(again.pid) - cpu
-        written = scene.writes() - before
+        of_operator, of_metrics = _cpu_seconds(again.pid) - of_operator, _cpu_seconds(metrics.pid) - of_metrics
+        written, read = scene.writes() - writes, pods.reads - reads
         return {
-            "restart_seconds": round(restart, 1),
-            "idle_cpu_percent": round(100 * idle / IDLE_SECONDS, 1),
+            "idle_cpu_percent": round(100 * of_operator / IDLE_SECONDS, 1),
             "rss_mib": round(_rss_bytes(again.pid) / 2**20),
             "idle_writes": sum(written.values()),
             "idle_writes_by_kind": dict(written),
-            "proxy_pages_read": pods.reads["proxy"] - reads["proxy"],
-            "engine_pages_read": pods.reads["engine"] - reads["engine"],
+            "proxy_pages_read": read["proxy"],
+            "engine_pages_read": read["engine"],
+            "metrics_cpu_percent": round(100 * of_metrics / IDLE_SECONDS, 1),
+            "metrics_rss_mib": round(_rss_bytes(metrics.pid) / 2**20),
             "still_progressing": scene.count(_is_progressing),
         }
+
+
+def _environment(directory: pathlib.Path) -> Mapping[str, str]:
+    """As in manifests/ and in the image, whose modules are compiled; and it listens where proxies find it."""
+    documents = yaml.safe_load_all((ROOT / "manifests" / "operator.yaml").read_text())
+    deployment = next(document for document in documents if document["kind"] == "Deployment")
+    given = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    return {
+        **{item["name"]: item["value"] for item in given if item["name"].startswith("MALLOC_")},
+        "PYTHONPYCACHEPREFIX": str(directory / "compiled"),
+        "PYTHONDONTWRITEBYTECODE": "",
+        "SLUICE_LOG_LEVEL": "WARNING",
+        "SLUICE_LISTEN_ADDRESS": "0.0.0.0",
+    }
 
 
 def _let_pass(seconds: float) -> None:
@@ -151,7 +196,7 @@ def _let_pass(seconds: float) -> None:
 
 
 def _install(plane: controlplane.ControlPlane) -> None:
-    for path in ("crds", "manifests/namespace.yaml", "manifests/rbac.yaml"):
+    for path in ("crds", "manifests/namespace.yaml", "manifests/rbac.yaml", "manifests/metrics/rbac.yaml"):
         plane.kubectl("apply", "--server-side", "-f", str(ROOT / path))
     plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
     for objects in _objects():

@@ -66,6 +66,11 @@ class Server:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """Everything it has said."""
         return self._log.read_text(errors="replace")
