@@ -18,7 +18,6 @@ import aiohttp
 
 import sluice.evalrunner.command
 from sluice import settings as settings_
-from sluice import watches
 from sluice.engine import clock as clock_
 from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
@@ -35,6 +34,7 @@ from sluice.reconcile.gateways import reconcile as gateways
 from sluice.reconcile.models import admission, evals, files, gather
 from sluice.reconcile.models import reconcile as models
 from sluice.sources import envoy, poller
+from sluice.watches import watches
 from sluice.xds import server
 
 _log = logs.get("sluice")

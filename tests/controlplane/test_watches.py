@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 
-from sluice import watches
 from sluice.api import naming
 from sluice.engine import backoff
 from sluice.kube import cache, client, resources
+from sluice.watches import kopf_thread, watches
 from tests.support import apiproxy, controlplane
 
 OURS = {naming.LABEL_MANAGED_BY: naming.MANAGED_BY}
-CONFIG_MAPS = watches.Watched(resources.CONFIG_MAPS, f"{naming.LABEL_MANAGED_BY}={naming.MANAGED_BY}")
-SERVICES = watches.Watched(resources.SERVICES)
-NAMESPACES = watches.Watched(resources.NAMESPACES)
+CONFIG_MAPS = kopf_thread.Watched(resources.CONFIG_MAPS, f"{naming.LABEL_MANAGED_BY}={naming.MANAGED_BY}")
+SERVICES = kopf_thread.Watched(resources.SERVICES)
+NAMESPACES = kopf_thread.Watched(resources.NAMESPACES)
 CRDS = pathlib.Path(__file__).parents[2] / "crds"
 FOREVER = 3600.0
 
@@ -54,7 +54,7 @@ class World:
     """Watches under test, and what they have found."""
 
     def __init__(
-        self, api: client.Client, *, watched: Sequence[watches.Watched], namespaces: Sequence[str], sweep: float
+        self, api: client.Client, *, watched: Sequence[kopf_thread.Watched], namespaces: Sequence[str], sweep: float
     ) -> None:
         self.store = cache.Cache()
         retry = backoff.Backoff(first=0.2, longest=1.0)
@@ -76,7 +76,7 @@ class World:
 @contextlib.asynccontextmanager
 async def watching(
     kubeconfig: pathlib.Path,
-    *watched: watches.Watched,
+    *watched: kopf_thread.Watched,
     namespaces: Sequence[str] = (),
     sweep: float = FOREVER,
 ) -> AsyncIterator[World]:
@@ -153,12 +153,12 @@ async def test_objects_deleted_while_the_watch_is_cut_are_evicted(
         await world.until(lambda: world.names(resources.CONFIG_MAPS, namespace) == {"kept", "new"}, "evicted")
 
 
-async def test_the_last_object_deleted_while_the_watch_is_cut_is_evicted_by_the_regular_list(
+async def test_the_last_object_deleted_while_the_watch_is_cut_is_evicted(
     api: client.Client, proxy: apiproxy.ApiProxy, namespace: str
 ) -> None:
-    """An empty list makes no event at all, so only the regular list can notice."""
+    """An empty list makes no event at all: what tells is that kopf lists again."""
     await make(api, namespace, "deleted")
-    async with watching(proxy.kubeconfig, CONFIG_MAPS, namespaces=[namespace], sweep=1.0) as world:
+    async with watching(proxy.kubeconfig, CONFIG_MAPS, namespaces=[namespace]) as world:
         await world.until(lambda: proxy.watching("configmaps"), "watching")
         proxy.cut()
         await api.delete(resources.CONFIG_MAPS, namespace, "deleted")
@@ -239,7 +239,7 @@ async def test_a_kind_that_is_installed_later_is_watched_from_then_on(
     plane: controlplane.ControlPlane, api: client.Client, namespace: str
 ) -> None:
     """It is missing until its definition is there, and keeps nobody else from being watched."""
-    gateways = watches.Watched(resources.GATEWAYS)
+    gateways = kopf_thread.Watched(resources.GATEWAYS)
     async with await client.Client.connect(plane.kubeconfig) as own:
         world = World(own, watched=[CONFIG_MAPS, gateways], namespaces=(), sweep=FOREVER)
         task = asyncio.create_task(world.watches.run())

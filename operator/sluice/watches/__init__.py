@@ -1,0 +1,1 @@
+"""Keeps the cache equal to the cluster. The only package that imports kopf."""
