@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import pathlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 from gcp_storage_emulator import server as gcs_server
 from google.cloud import storage
 
-from sluice.prefetch import download, errors, gcs, model, run
-from sluice.workloads import sources
-from tests.support import ports
+from sluice.prefetch import errors, gcs
+from tests.support import ports, prefetching
 
-BUCKET = "models"
+BUCKET = prefetching.BUCKET
+Prefetch = prefetching.Prefetch
 WEIGHTS = random.Random(4).randbytes(3 << 20)
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS}
-POLICY = download.Policy(pause=0.001, attempts=3)
-Prefetch = Callable[..., dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[storage.B
         blob.delete()
 
 
-def upload(bucket: storage.Bucket, files: Mapping[str, bytes] = FILES, prefix: str = "llama/v1") -> None:
+def upload(bucket: storage.Bucket, files: Mapping[str, bytes] = FILES, prefix: str = prefetching.PREFIX) -> None:
     """Puts the files below the prefix."""
     for path, content in files.items():
         bucket.blob(f"{prefix}/{path}").upload_from_string(content)
@@ -49,20 +47,7 @@ def upload(bucket: storage.Bucket, files: Mapping[str, bytes] = FILES, prefix: s
 @pytest.fixture
 def prefetch(tmp_path: pathlib.Path) -> Prefetch:
     """Runs one download of the prefix; gives the versions."""
-
-    def go(prefix: str = "llama/v1", *, recorded: str | None = None, place: str = BUCKET) -> dict[str, str]:
-        item = sources.model_item(f"gs://{place}/{prefix}")
-        known = {"model": recorded} if recorded else {}
-        options = run.Options(tmp_path / "cache", tmp_path / "links", (item,), known, policy=POLICY)
-        return run.Prefetcher(options, lambda _: None).run()
-
-    return go
-
-
-def content(tmp_path: pathlib.Path) -> dict[str, bytes]:
-    """What the engine would find."""
-    root = tmp_path / "links" / "model"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return prefetching.into(tmp_path, "gs")
 
 
 def test_a_prefix_is_downloaded(bucket: storage.Bucket, prefetch: Prefetch, tmp_path: pathlib.Path) -> None:
@@ -70,7 +55,7 @@ def test_a_prefix_is_downloaded(bucket: storage.Bucket, prefetch: Prefetch, tmp_
     upload(bucket)
     upload(bucket, {"x.json": b"1"}, "llama/v10")
     first = prefetch()
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
     upload(bucket)
     assert prefetch() == first
     upload(bucket, {"config.json": b'{"other": 1}'})
@@ -85,7 +70,7 @@ def test_a_complete_cache_needs_no_network(
     version = prefetch()["model"]
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     assert prefetch(recorded=version) == {"model": version}
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_a_partial_object_goes_on_where_it_was(
@@ -93,21 +78,10 @@ def test_a_partial_object_goes_on_where_it_was(
 ) -> None:
     """Only what is missing is asked for."""
     upload(bucket)
-    offsets: list[int] = []
-    fetch = gcs.Gcs.fetch
-
-    def cut(self: gcs.Gcs, file: model.File, offset: int, sink: model.Sink) -> None:
-        if file.path == "model.safetensors":
-            offsets.append(offset)
-        if len(offsets) == 1 and file.path == "model.safetensors":
-            sink.write(WEIGHTS[: 1 << 20])
-            raise errors.TransientError("cut")
-        fetch(self, file, offset, sink)
-
-    monkeypatch.setattr(gcs.Gcs, "fetch", cut)
+    offsets = prefetching.cut_once(monkeypatch, gcs.Gcs, "model.safetensors", WEIGHTS[: 1 << 20])
     prefetch()
     assert offsets == [0, 1 << 20]
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_wrong_content_is_noticed(
@@ -115,17 +89,7 @@ def test_wrong_content_is_noticed(
 ) -> None:
     """By the CRC-32C that every object of Google's has."""
     upload(bucket)
-    fetch = gcs.Gcs.fetch
-
-    class Flipped:
-        def __init__(self, sink: model.Sink) -> None:
-            self._sink = sink
-            self.restart = sink.restart
-
-        def write(self, data: bytes, /) -> int:
-            return self._sink.write(data[:-1] + bytes([data[-1] ^ 1]))
-
-    monkeypatch.setattr(gcs.Gcs, "fetch", lambda self, file, offset, sink: fetch(self, file, offset, Flipped(sink)))
+    prefetching.flip_bits(monkeypatch, gcs.Gcs)
     with pytest.raises(errors.ChecksumError):
         prefetch()
     assert not list(tmp_path.glob("cache/gs/*/manifests/*"))
@@ -137,7 +101,7 @@ def test_what_does_not_exist_is_said(bucket: storage.Bucket, prefetch: Prefetch)
     with pytest.raises(errors.MissingError, match="no object below it"):
         prefetch("nothing")
     with pytest.raises(errors.MissingError, match="answered 404"):
-        prefetch(place="no-such-bucket")
+        prefetch(bucket="no-such-bucket")
 
 
 def test_an_unreachable_store_is_named(bucket: storage.Bucket, prefetch: Prefetch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 from sluice.prefetch import download, errors, hub, run
 from sluice.workloads import sources
 from tests.support import hub as fake
+from tests.support import prefetching
 
 REPOSITORY = "acme/tiny"
 WEIGHTS = random.Random(1).randbytes(3 << 20)
@@ -44,18 +45,12 @@ def prefetch(server: fake.FakeHub, tmp_path: pathlib.Path) -> Callable[..., tupl
     return go
 
 
-def content(tmp_path: pathlib.Path) -> dict[str, bytes]:
-    """What the engine would find."""
-    root = tmp_path / "links" / "model"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def test_a_branch_is_downloaded_at_its_commit(server: fake.FakeHub, prefetch: Any, tmp_path: pathlib.Path) -> None:
     """The version is the commit that `main` is at, and the engine finds every file under its name."""
     commit = server.push(REPOSITORY, {**FILES, "tokenizer/vocab.json": b"{}"})
     resolved, _ = prefetch()
     assert resolved == {"model": commit}
-    assert content(tmp_path) == {**FILES, "tokenizer/vocab.json": b"{}"}
+    assert prefetching.content(tmp_path / "links") == {**FILES, "tokenizer/vocab.json": b"{}"}
 
 
 def test_a_complete_cache_needs_no_network(server: fake.FakeHub, prefetch: Any, tmp_path: pathlib.Path) -> None:
@@ -66,7 +61,7 @@ def test_a_complete_cache_needs_no_network(server: fake.FakeHub, prefetch: Any, 
     assert prefetch(recorded=commit)[0] == {"model": commit}
     assert prefetch(commit)[0] == {"model": commit}
     assert len(server.requests) == asked
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_a_recorded_commit_is_taken_although_the_branch_moved(
@@ -76,7 +71,7 @@ def test_a_recorded_commit_is_taken_although_the_branch_moved(
     first = server.push(REPOSITORY, FILES)
     server.push(REPOSITORY, {**FILES, "config.json": b"{}"})
     assert prefetch(recorded=first)[0] == {"model": first}
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_revisions_share_what_they_have_in_common(server: fake.FakeHub, prefetch: Any) -> None:
@@ -96,7 +91,7 @@ def test_a_cut_connection_goes_on_where_it_was(server: fake.FakeHub, prefetch: A
     prefetch()
     ranges = [asked for path, asked in server.requests if path == "model.safetensors"]
     assert len(ranges) == 10
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
     assert server.sent <= sum(map(len, FILES.values())) + len(ranges)
 
 
@@ -107,7 +102,7 @@ def test_passing_faults_are_tried_again(server: fake.FakeHub, prefetch: Any, tmp
     server.faults["/revision/main"] = [fake.Fault(status)] * 2
     server.faults["model.safetensors"] = [fake.Fault(status)] * 3
     prefetch()
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_a_lasting_outage_ends_with_url_and_status(server: fake.FakeHub, prefetch: Any) -> None:
@@ -163,7 +158,7 @@ def test_a_gated_model_tells_what_to_do(
             prefetch()
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     prefetch()
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 @pytest.mark.parametrize(
@@ -186,7 +181,7 @@ def test_wrong_content_is_fetched_again(server: fake.FakeHub, prefetch: Any, tmp
     server.faults["config.json"] = [fake.Fault(corrupt=True)]
     _, said = prefetch()
     assert sorted(event["file"] for event in said if event["event"] == "corrupt") == sorted(FILES)
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_content_that_stays_wrong_is_an_error(server: fake.FakeHub, prefetch: Any, tmp_path: pathlib.Path) -> None:
@@ -208,7 +203,7 @@ def test_a_damaged_file_in_the_cache_is_mended(server: fake.FakeHub, prefetch: A
     blob.write_bytes(WEIGHTS[:1000])
     server.sent = 0
     prefetch(recorded=commit)
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
     assert server.sent == len(WEIGHTS)
 
 
@@ -217,7 +212,7 @@ def test_a_server_without_ranges_starts_again(server: fake.FakeHub, prefetch: An
     server.push(REPOSITORY, FILES)
     server.faults["model.safetensors"] = [fake.Fault(cut_after=1_000_000), fake.Fault(whole=True)]
     prefetch()
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_big_files_come_in_windows(
@@ -229,4 +224,4 @@ def test_big_files_come_in_windows(
     prefetch()
     asked = [span for path, span in server.requests if path == "model.safetensors"]
     assert asked == ["bytes=0-1048575", "bytes=1048576-2097151", "bytes=2097152-3145727"]
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES

@@ -16,6 +16,7 @@ import pytest
 
 from sluice.workloads import prefetch
 from tests.support import hub as fake
+from tests.support import prefetching
 
 REPOSITORY = "acme/tiny"
 WEIGHTS = random.Random(2).randbytes(8 << 20)
@@ -54,8 +55,7 @@ class Pod:
 
     def content(self) -> dict[str, bytes]:
         """What the engine would find."""
-        root = self.links / "model"
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        return prefetching.content(self.links)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import hashlib
 import io
 import pathlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,17 +14,17 @@ import pytest
 from boto3.s3 import transfer
 from moto import server as moto_server
 
-from sluice.prefetch import download, errors, model, run, s3
+from sluice.prefetch import errors, model, s3
 from sluice.workloads import sources
+from tests.support import prefetching
 
 if TYPE_CHECKING:
     from types_boto3_s3 import client as s3_client
 
-BUCKET = "models"
+BUCKET = prefetching.BUCKET
+Prefetch = prefetching.Prefetch
 WEIGHTS = random.Random(3).randbytes(12 << 20)
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS}
-POLICY = download.Policy(pause=0.001, attempts=3)
-Prefetch = Callable[..., dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def s3_api(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Pat
     client.delete_bucket(Bucket=BUCKET)
 
 
-def upload(client: s3_client.S3Client, files: Mapping[str, bytes] = FILES, prefix: str = "llama/v1") -> None:
+def upload(client: s3_client.S3Client, files: Mapping[str, bytes] = FILES, prefix: str = prefetching.PREFIX) -> None:
     """Puts the files below the prefix, large ones in parts, as Amazon's tools do."""
     parts = transfer.TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=5 << 20)
     for path, content in files.items():
@@ -63,20 +63,7 @@ def upload(client: s3_client.S3Client, files: Mapping[str, bytes] = FILES, prefi
 @pytest.fixture
 def prefetch(tmp_path: pathlib.Path) -> Prefetch:
     """Runs one download of the prefix; gives the versions."""
-
-    def go(prefix: str = "llama/v1", *, recorded: str | None = None, bucket: str = BUCKET) -> dict[str, str]:
-        item = sources.model_item(f"s3://{bucket}/{prefix}")
-        known = {"model": recorded} if recorded else {}
-        options = run.Options(tmp_path / "cache", tmp_path / "links", (item,), known, policy=POLICY)
-        return run.Prefetcher(options, lambda _: None).run()
-
-    return go
-
-
-def content(tmp_path: pathlib.Path) -> dict[str, bytes]:
-    """What the engine would find."""
-    root = tmp_path / "links" / "model"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return prefetching.into(tmp_path, "s3")
 
 
 def test_a_prefix_is_downloaded(s3_api: s3_client.S3Client, prefetch: Prefetch, tmp_path: pathlib.Path) -> None:
@@ -84,7 +71,7 @@ def test_a_prefix_is_downloaded(s3_api: s3_client.S3Client, prefetch: Prefetch, 
     upload(s3_api)
     upload(s3_api, {"x.json": b"1"}, "llama/v10")
     first = prefetch()
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
     assert prefetch() == first
     upload(s3_api, {"config.json": b'{"other": 1}'})
     assert prefetch() != first
@@ -94,7 +81,7 @@ def test_a_trailing_slash_changes_nothing(s3_api: s3_client.S3Client, prefetch: 
     """People write prefixes either way."""
     upload(s3_api)
     assert prefetch("llama/v1/") == prefetch("llama/v1")
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_a_complete_cache_needs_no_network(
@@ -105,7 +92,7 @@ def test_a_complete_cache_needs_no_network(
     version = prefetch()["model"]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert prefetch(recorded=version) == {"model": version}
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 def test_objects_that_were_replaced_are_an_error_for_later_pods(
@@ -125,21 +112,10 @@ def test_a_partial_object_goes_on_where_it_was(
 ) -> None:
     """Only what is missing is asked for."""
     upload(s3_api)
-    offsets: list[int] = []
-    fetch = s3.S3.fetch
-
-    def cut(self: s3.S3, file: model.File, offset: int, sink: model.Sink) -> None:
-        if file.path == "model.safetensors":
-            offsets.append(offset)
-        if len(offsets) == 1 and file.path == "model.safetensors":
-            sink.write(WEIGHTS[: 5 << 20])
-            raise errors.TransientError("cut")
-        fetch(self, file, offset, sink)
-
-    monkeypatch.setattr(s3.S3, "fetch", cut)
+    offsets = prefetching.cut_once(monkeypatch, s3.S3, "model.safetensors", WEIGHTS[: 5 << 20])
     prefetch()
     assert offsets == [0, 5 << 20]
-    assert content(tmp_path) == FILES
+    assert prefetching.content(tmp_path / "links") == FILES
 
 
 @pytest.mark.parametrize("algorithm", [None, "SHA256", "CRC32"])
@@ -164,17 +140,7 @@ def test_content_that_stays_wrong_is_an_error(
 ) -> None:
     """A proxy that changes bytes is noticed."""
     upload(s3_api)
-    fetch = s3.S3.fetch
-
-    class Flipped:
-        def __init__(self, sink: model.Sink) -> None:
-            self._sink = sink
-            self.restart = sink.restart
-
-        def write(self, data: bytes, /) -> int:
-            return self._sink.write(data[:-1] + bytes([data[-1] ^ 1]))
-
-    monkeypatch.setattr(s3.S3, "fetch", lambda self, file, offset, sink: fetch(self, file, offset, Flipped(sink)))
+    prefetching.flip_bits(monkeypatch, s3.S3)
     with pytest.raises(errors.ChecksumError):
         prefetch()
     assert not list(tmp_path.glob("cache/s3/*/manifests/*"))

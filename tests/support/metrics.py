@@ -8,92 +8,39 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from collections.abc import Callable
+from typing import Any, Final
 
-import httpx
 import yaml
 
-from tests.support import controlplane, operators, ports
+from tests.support import controlplane, ports, process
 
 MANIFESTS: Final = pathlib.Path(__file__).resolve().parents[2] / "manifests"
-ACCOUNT: Final = f"system:serviceaccount:{operators.NAMESPACE}:sluice-metrics"
+ACCOUNT: Final = f"system:serviceaccount:{process.NAMESPACE}:sluice-metrics"
 ROOT: Final = "/apis/custom.metrics.k8s.io/v1beta2"
 PATIENCE: Final = 100.0
 
 
 @dataclasses.dataclass
-class Server:
-    """One replica, by the rights of `kubeconfig`. A context manager. `certificate` is the folder with tls.crt and tls.key."""
+class Server(process.Process):
+    """One replica."""
 
-    kubeconfig: pathlib.Path
-    folder: pathlib.Path
+    command = "metrics"
+    start_seconds = PATIENCE
+
     certificate: pathlib.Path
-    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    http_port: int = dataclasses.field(default_factory=ports.free)
-    api_port: int = dataclasses.field(default_factory=ports.free)
+    """The folder with tls.crt and tls.key."""
+    api_port: int = dataclasses.field(default_factory=ports.free, kw_only=True)
 
-    def __enter__(self) -> Self:
-        self._log = self.folder / f"metrics-{self.api_port}.log"
-        settings = {
-            "SLUICE_NAMESPACE": operators.NAMESPACE,
-            "SLUICE_KUBECONFIG": str(self.kubeconfig),
-            "SLUICE_LISTEN_ADDRESS": "127.0.0.1",
-            "SLUICE_HTTP_PORT": str(self.http_port),
+    def settings(self) -> dict[str, str]:
+        """Its port for the aggregator, its certificate, and a quick look at the engines."""
+        return {
             "SLUICE_API_PORT": str(self.api_port),
             "SLUICE_CERTIFICATE_DIRECTORY": str(self.certificate),
             "SLUICE_SCRAPE_SECONDS": "1",
-            **self.environment,
         }
-        with self._log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "sluice", "metrics"],
-                env={**os.environ, **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int:
-        """The process."""
-        return self._process.pid
-
-    @property
-    def log(self) -> str:
-        """Everything it has said."""
-        return self._log.read_text(errors="replace")
-
-    def ready(self) -> tuple[int, str]:
-        """Code and text of /readyz; 0 while nobody answers."""
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=2)
-        except httpx.HTTPError as error:
-            assert self._process.poll() is None, f"sluice metrics ended:\n{self.log[-4000:]}"
-            return 0, str(error)
-        return answer.status_code, answer.text
-
-    def wait_ready(self) -> None:
-        """Returns once /readyz says so."""
-        until(lambda: self.ready()[0] == 200, lambda: f"sluice metrics is not ready: {self.ready()[1]}\n{self.log[-4000:]}")
-
-    def stop(self) -> int:
-        """As Kubernetes would end it. Returns its exit code."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(timeout=20)
-        return self._process.returncode
 
 
 def register(cluster: controlplane.ControlPlane, port: int) -> None:
@@ -101,7 +48,7 @@ def register(cluster: controlplane.ControlPlane, port: int) -> None:
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "sluice-metrics", "namespace": operators.NAMESPACE},
+        "metadata": {"name": "sluice-metrics", "namespace": process.NAMESPACE},
         "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"name": "api", "port": port}]},
     }
     registration = yaml.safe_load((MANIFESTS / "metrics" / "apiservice.yaml").read_text())
@@ -125,7 +72,7 @@ def wait_available(cluster: controlplane.ControlPlane) -> None:
 
 def mount(cluster: controlplane.ControlPlane, folder: pathlib.Path) -> None:
     """Writes Secret `sluice-metrics-tls` into the folder, as soon as the operator has issued it."""
-    name = ("get", "secret", "-n", operators.NAMESPACE, "sluice-metrics-tls", "-o", "json", "--ignore-not-found")
+    name = ("get", "secret", "-n", process.NAMESPACE, "sluice-metrics-tls", "-o", "json", "--ignore-not-found")
     text = until(lambda: cluster.kubectl(*name).stdout, lambda: "the operator has not issued Secret sluice-metrics-tls")
     folder.mkdir(exist_ok=True)
     for key, value in json.loads(text)["data"].items():

@@ -136,6 +136,12 @@ def back_off(message: str, *, restarts: int, code: int = 1, reason: str = "Error
     return waiting("CrashLoopBackOff", said, last=last, restarts=restarts)
 
 
+def start_error(message: str, restarts: int) -> Json:
+    """An engine that the runtime could not start."""
+    last = ended(128, reason="StartError", message=message) | {"startedAt": "1970-01-01T00:00:00Z"}
+    return pod(phase="Running", engine=waiting("CrashLoopBackOff", last=last, restarts=restarts))
+
+
 def ready_pod(name: str = "chat-1a2b3c4d-7c9f8-ready", **rest: Any) -> Json:
     """A pod that serves."""
     engine = rest.pop("engine", None) or running(20, ready=True)

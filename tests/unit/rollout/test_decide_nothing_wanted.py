@@ -9,27 +9,27 @@ import pytest
 from sluice.api import modeldeployment
 from sluice.rollout import decide, model
 from sluice.workloads import revision
-from tests.unit.rollout import scenario, test_decide
+from tests.unit.rollout import deciding, scenario
 
 Label = revision.OutcomeLabel
 Phase = modeldeployment.Phase
-NOW = test_decide.NOW
+NOW = deciding.NOW
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.IDLE])
-@pytest.mark.parametrize("verdicts", [(), test_decide.PASSED], ids=["undecided", "passed"])
+@pytest.mark.parametrize("verdicts", [(), deciding.PASSED], ids=["undecided", "passed"])
 def test_a_rollout_goes_on_as_if_its_revision_were_still_wanted(
     phase: Phase, verdicts: tuple[modeldeployment.GateStatus, ...]
 ) -> None:
     """It is neither withdrawn nor superseded, in no phase."""
-    inputs = test_decide.facts(test_decide.rollout(phase), plan=scenario.make_plan(), verdicts=verdicts)
+    inputs = deciding.facts(deciding.rollout(phase), plan=scenario.make_plan(), verdicts=verdicts)
     assert decide.decide(dataclasses.replace(inputs, wanted=None), NOW) == decide.decide(inputs, NOW)
 
 
 def test_a_failing_gate_still_takes_the_revision_back() -> None:
     """Protection does not depend on what is wanted."""
-    failed = (test_decide.gate(scenario.ANALYSIS, modeldeployment.Verdict.FAIL),)
-    inputs = test_decide.facts(test_decide.rollout(), plan=scenario.make_plan(), verdicts=failed)
+    failed = (deciding.gate(scenario.ANALYSIS, modeldeployment.Verdict.FAIL),)
+    inputs = deciding.facts(deciding.rollout(), plan=scenario.make_plan(), verdicts=failed)
     decision = decide.decide(dataclasses.replace(inputs, wanted=None), NOW)
     assert decision.order is model.Order.PROXIES_FIRST
     assert decision.traffic == model.Traffic("old", epoch=8)
@@ -38,8 +38,8 @@ def test_a_failing_gate_still_takes_the_revision_back() -> None:
 @pytest.mark.parametrize("label", [None, Label.CANDIDATE, Label.PREVIOUS, Label.REJECTED, Label.SUPERSEDED])
 def test_nothing_starts(label: Label | None) -> None:
     """No rollout, no label, no plan: the stable revision keeps its traffic and its pods, whatever else is stored."""
-    other = dataclasses.replace(test_decide.NEW, outcome=label, has_pods=False, health=None)
-    decision = decide.decide(dataclasses.replace(test_decide.facts(new=other), wanted=None), NOW)
+    other = dataclasses.replace(deciding.NEW, outcome=label, has_pods=False, health=None)
+    decision = decide.decide(dataclasses.replace(deciding.facts(new=other), wanted=None), NOW)
     assert (decision.state, decision.ended, decision.labels, decision.store_plan) == (None, None, (), False)
     assert (decision.stable, decision.keep, decision.traffic.stable) == ("old", frozenset({"old"}), "old")
 

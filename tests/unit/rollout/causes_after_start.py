@@ -1,0 +1,228 @@
+"""Rows of the table of causes: how engines start, crash, hang and are refused, and how nodes lose their pods."""
+
+from __future__ import annotations
+
+from sluice.rollout import health
+from tests.unit.rollout import messages
+from tests.unit.rollout import pod_json as k8s
+
+ENVIRONMENT, REVISION, NONE = health.CauseClass.ENVIRONMENT, health.CauseClass.REVISION, health.CauseClass.NONE
+
+ROWS = [
+    (k8s.start_error(messages.NO_DRIVER, 9), 9000, "ContainerNotCreated", ENVIRONMENT, "a node without its driver"),
+    (k8s.start_error(messages.NO_COMMAND, 2), 60, "CrashLoop", REVISION, "an image without the command is the revision's"),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.HUNG, restarts=1, code=137)),
+        60,
+        "Starting",
+        NONE,
+        "two hangs count as two ends",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.HUNG, restarts=2, code=137)),
+        60,
+        "EngineHung",
+        REVISION,
+        "three hangs are a crash loop by another name",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off("(APIServer) 200 OK", restarts=2, code=143)),
+        60,
+        "CrashLoop",
+        REVISION,
+        "killed from outside three times, nobody knows by whom",
+    ),
+    (k8s.pod(phase="Running", engine=k8s.running(20)), 60, "Starting", NONE, "the model loads"),
+    (k8s.pod(phase="Running", engine=k8s.running(20)), 1219, "Starting", NONE, "the budget is not used up"),
+    (
+        k8s.pod(phase="Running", engine=k8s.running(20)),
+        1220,
+        "StartupTimeout",
+        REVISION,
+        "the budget counts from the container's start",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.running(2000)),
+        3000,
+        "Starting",
+        NONE,
+        "half an hour of pulling before is not counted",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.running(1205, restarts=1, last=k8s.ended(137, start=20, end=1200))),
+        1225,
+        "StartupTimeout",
+        REVISION,
+        "a startup probe that kills at the limit does not give a second budget",
+    ),
+    (
+        k8s.pod(
+            phase="Running",
+            ready=k8s.condition("Ready", "False", reason="ContainersNotReady", at=5000),
+            engine=k8s.running(20),
+        ),
+        5100,
+        "Starting",
+        NONE,
+        "time that it was ready is not counted",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.TRACE, restarts=1)),
+        60,
+        "Starting",
+        NONE,
+        "two ends are no crash loop",
+    ),
+    (k8s.pod(phase="Running", engine=k8s.back_off(messages.TRACE, restarts=2)), 60, "CrashLoop", REVISION, "the third end is"),
+    (
+        k8s.pod(
+            phase="Running",
+            engine=k8s.container({"terminated": k8s.ended(message=messages.TRACE)}, restarts=2, last=k8s.ended()),
+        ),
+        60,
+        "CrashLoop",
+        REVISION,
+        "the third end, before the kubelet backs off",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.running(50, restarts=3, last=k8s.ended())),
+        60,
+        "CrashLoop",
+        REVISION,
+        "runs for the fourth time",
+    ),
+    (
+        k8s.ready_pod(engine=k8s.running(50, restarts=3, last=k8s.ended(), ready=True)),
+        60,
+        "CrashLoop",
+        REVISION,
+        "it serves between its crashes",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.running(50, restarts=3, last=k8s.ended(137, reason="ContainerStatusUnknown"))),
+        60,
+        "Starting",
+        NONE,
+        "ends that come from a restarted node are not the engine's",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.running(50, restarts=1, last=k8s.ended(137, reason="OOMKilled"))),
+        60,
+        "Starting",
+        NONE,
+        "one kill can be bad luck",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off("", restarts=1, code=137, reason="OOMKilled")),
+        60,
+        "OOMKilled",
+        REVISION,
+        "killed twice",
+    ),
+    (
+        k8s.pod(
+            phase="Running",
+            engine=k8s.container({"terminated": k8s.ended(137, reason="OOMKilled")}, restarts=1, last=k8s.ended()),
+        ),
+        60,
+        "Starting",
+        NONE,
+        "a crash and a kill are not two kills",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.USAGE, restarts=0, code=2)),
+        60,
+        "InvalidArguments",
+        REVISION,
+        "at once",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.CONFIG, restarts=0)),
+        60,
+        "InvalidArguments",
+        REVISION,
+        "refused by its own checks",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.CONFIG.replace("ModelConfig", "DeviceConfig"), restarts=0)),
+        60,
+        "Starting",
+        NONE,
+        "a node without the device is not the arguments' fault",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.NO_MODEL, restarts=5)),
+        60,
+        "ModelNotFound",
+        ENVIRONMENT,
+        "it may be uploaded yet",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.NO_MODEL, restarts=5)),
+        1200,
+        "ModelNotFound",
+        REVISION,
+        "it was not uploaded",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.GATED, restarts=9)),
+        9000,
+        "ModelAccessDenied",
+        ENVIRONMENT,
+        "a Secret can mend it",
+    ),
+    (
+        k8s.pod(phase="Running", engine=k8s.back_off(messages.HUB_DOWN, restarts=9)),
+        9000,
+        "DownloadFailed",
+        ENVIRONMENT,
+        "the hub is down",
+    ),
+    (
+        k8s.pod(phase="Running", ready=k8s.condition("Ready", "False", at=90), engine=k8s.running(20, ready=True)),
+        100,
+        "NodeLost",
+        ENVIRONMENT,
+        "the node controller took readiness away while the container's stands",
+    ),
+    (
+        k8s.failed("Evicted", "The node was low on resource: memory.", "TerminationByKubelet"),
+        60,
+        "Evicted",
+        ENVIRONMENT,
+        "the node",
+    ),
+    (k8s.failed("", "preempted by a pod", "PreemptionByScheduler"), 60, "Preempted", ENVIRONMENT, "a more important pod"),
+    (
+        k8s.failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
+        60,
+        "NodeLost",
+        ENVIRONMENT,
+        "the node",
+    ),
+    (
+        k8s.failed("UnexpectedAdmissionError", "Allocate failed due to no healthy devices"),
+        60,
+        "NodeRefused",
+        ENVIRONMENT,
+        "no device",
+    ),
+    (
+        k8s.failed("OutOfnvidia.com/gpu", "Node didn't have enough resource"),
+        60,
+        "NodeRefused",
+        ENVIRONMENT,
+        "a race for the device",
+    ),
+    (
+        k8s.pod(
+            phase="Running",
+            engine=k8s.back_off(messages.TRACE, restarts=7),
+            extra=(k8s.condition("DisruptionTarget", "True", reason="EvictionByEvictionAPI"),),
+        ),
+        60,
+        "Leaving",
+        NONE,
+        "what a pod does while it is taken away is no evidence",
+    ),
+]
