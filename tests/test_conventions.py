@@ -209,5 +209,5 @@ def test_manifests_set_variables_that_are_settings() -> None:
     deployment = next(document for document in documents("manifests") if document["kind"] == "Deployment")
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     given = {variable["name"]: variable.get("value") for variable in container["env"]}
-    assert set(given) <= known
+    assert {name for name in given if not name.startswith("MALLOC_")} <= known  # those are the C library's
     assert given["SLUICE_OPERATOR_IMAGE"] == container["image"]

@@ -86,6 +86,8 @@ class State:
     record: Record | None = None
     free_at: float = -math.inf
     """When the last holder that we saw, if it is another, has lost its claim."""
+    grace: float = 0.0
+    """Seconds after the next look in which a former leader is left alone: requests failed, so its own may have failed too."""
     renewed_at: float = -math.inf
     """When our last successful renewal was sent."""
     protect_until: float = math.inf
@@ -105,16 +107,17 @@ INITIAL: Final = State()
 
 def observe(state: State, record: Record | None, now: float, *, me: str) -> State:
     """The Lease was read, or the watch told of it. None: there is none."""
+    state = dataclasses.replace(state, looked=True, free_at=max(state.free_at, now + state.grace), grace=0.0)
     if record is None:
         # Whoever held it may not know yet: `free_at` stands.
-        return dataclasses.replace(state, looked=True, record=None)
+        return dataclasses.replace(state, record=None)
     if state.record is not None and not _newer(record, state.record):
-        return dataclasses.replace(state, looked=True)
+        return state
     if record.holder == me:
-        return dataclasses.replace(state, looked=True, record=record)
+        return dataclasses.replace(state, record=record)
     free_at = now if not record.holder else now + record.duration
     return dataclasses.replace(
-        state, role=Role.FOLLOWER, looked=True, record=record, free_at=free_at, next_try=-math.inf, protect_until=math.inf
+        state, role=Role.FOLLOWER, record=record, free_at=free_at, next_try=-math.inf, protect_until=math.inf
     )
 
 
@@ -137,12 +140,13 @@ def hold(state: State, record: Record, sent_at: float, now: float, *, timing: Ti
 def miss(state: State, sent_at: float, now: float, *, timing: Timing) -> State:
     """A request sent at `sent_at` failed for a reason that says nothing about the Lease.
 
-    After an outage a follower looks first, and leaves the former leader, which still has the state in memory, time to renew.
+    After an outage a follower looks first, and from then on leaves the former leader, which still has the state in memory, time
+    for two attempts to renew.
     """
     state = dataclasses.replace(state, next_try=max(now, sent_at + timing.retry))
     if state.role is not Role.FOLLOWER:
         return state
-    return dataclasses.replace(state, looked=False, free_at=max(state.free_at, now + 2 * timing.retry))
+    return dataclasses.replace(state, looked=False, grace=2 * (timing.retry + timing.request_timeout))
 
 
 def doubt(state: State, now: float) -> State:

@@ -18,7 +18,6 @@ from sluice.engine import backoff
 from sluice.kube import cache, client, errors, resources
 from sluice.observability import logs
 from sluice.watches import kopf_thread
-from sluice.watches.kopf_thread import Object, Watched
 
 _log = logs.get(__name__)
 
@@ -26,23 +25,23 @@ _log = logs.get(__name__)
 _OURS: Final = f"{naming.LABEL_MANAGED_BY}={naming.MANAGED_BY}"
 
 WATCHED: Final = (
-    Watched(resources.MODEL_DEPLOYMENTS),
-    Watched(resources.GATEWAYS),
-    Watched(resources.RATE_LIMIT_POLICIES),
-    Watched(resources.EVAL_GATES),
-    Watched(resources.NAMESPACES),
+    kopf_thread.Watched(resources.MODEL_DEPLOYMENTS),
+    kopf_thread.Watched(resources.GATEWAYS),
+    kopf_thread.Watched(resources.RATE_LIMIT_POLICIES),
+    kopf_thread.Watched(resources.EVAL_GATES),
+    kopf_thread.Watched(resources.NAMESPACES),
     # Only Secrets that say what they are: the users' API keys, and those that we make.
-    Watched(resources.SECRETS, naming.LABEL_SECRET_TYPE),
-    Watched(resources.DEPLOYMENTS, _OURS),
-    Watched(resources.CONTROLLER_REVISIONS, _OURS),
-    Watched(resources.HORIZONTAL_POD_AUTOSCALERS, _OURS),
-    Watched(resources.POD_DISRUPTION_BUDGETS, _OURS),
-    Watched(resources.NETWORK_POLICIES, _OURS),
-    Watched(resources.JOBS, _OURS),
-    Watched(resources.SERVICES, _OURS),
-    Watched(resources.CONFIG_MAPS, _OURS),
-    Watched(resources.PODS, _OURS),
-    Watched(resources.ENDPOINT_SLICES, _OURS),
+    kopf_thread.Watched(resources.SECRETS, naming.LABEL_SECRET_TYPE),
+    kopf_thread.Watched(resources.DEPLOYMENTS, _OURS),
+    kopf_thread.Watched(resources.CONTROLLER_REVISIONS, _OURS),
+    kopf_thread.Watched(resources.HORIZONTAL_POD_AUTOSCALERS, _OURS),
+    kopf_thread.Watched(resources.POD_DISRUPTION_BUDGETS, _OURS),
+    kopf_thread.Watched(resources.NETWORK_POLICIES, _OURS),
+    kopf_thread.Watched(resources.JOBS, _OURS),
+    kopf_thread.Watched(resources.SERVICES, _OURS),
+    kopf_thread.Watched(resources.CONFIG_MAPS, _OURS),
+    kopf_thread.Watched(resources.PODS, _OURS),
+    kopf_thread.Watched(resources.ENDPOINT_SLICES, _OURS),
 )
 
 SWEEP_SECONDS: Final = 60.0
@@ -73,7 +72,7 @@ class Watches:
         api: client.Client,
         store: cache.Cache,
         *,
-        watched: Sequence[Watched] = WATCHED,
+        watched: Sequence[kopf_thread.Watched] = WATCHED,
         namespaces: Collection[str] = (),
         sweep: float = SWEEP_SECONDS,
         retry: backoff.Backoff | None = None,
@@ -87,7 +86,7 @@ class Watches:
         self._retry = retry or backoff.Backoff(first=1.0, longest=30.0)
         self._chance = chance
         self._suspects = {item: asyncio.Event() for item in watched}
-        self._usable: dict[Watched, bool] = {}
+        self._usable: dict[kopf_thread.Watched, bool] = {}
         self._usable_changed = asyncio.Event()
         self._lists = asyncio.Semaphore(_AT_ONCE)
 
@@ -103,7 +102,7 @@ class Watches:
                 group.create_task(self._keep_listing(item), name=f"list {item.resource}")
             group.create_task(self._keep_watching(), name="watch")
 
-    async def _keep_listing(self, item: Watched) -> None:
+    async def _keep_listing(self, item: kopf_thread.Watched) -> None:
         """Lists one resource again and again, one list at a time: the cache relies on their order."""
         failures = 0
         suspect = self._suspects[item]
@@ -128,7 +127,7 @@ class Watches:
                 pass
             suspect.clear()
 
-    async def _list(self, item: Watched) -> None:
+    async def _list(self, item: kopf_thread.Watched) -> None:
         namespaces = self._namespaces if item.resource.namespaced and self._namespaces else ("",)
         for namespace in namespaces:
             async with self._lists:
@@ -139,7 +138,7 @@ class Watches:
         self._store.mark_complete(item.resource)
         self._set_usable(item, usable=True)
 
-    def _set_usable(self, item: Watched, *, usable: bool) -> None:
+    def _set_usable(self, item: kopf_thread.Watched, *, usable: bool) -> None:
         """Notes whether the resource can be watched: one that is missing or forbidden would end kopf for all."""
         if self._usable.get(item) is not usable:
             self._usable[item] = usable
@@ -163,7 +162,7 @@ class Watches:
             _log.warning("watch ended, starting it again", cause=cause)
             await asyncio.sleep(self._retry.delay(failures, self._chance()))
 
-    async def _watch_once(self, usable: Sequence[Watched]) -> str | None:
+    async def _watch_once(self, usable: Sequence[kopf_thread.Watched]) -> str | None:
         """Runs kopf until it ends, and tells why; None when it was stopped because the resources changed."""
         loop = asyncio.get_running_loop()
         deliver, suspect = _crossing(loop, self._take), _crossing(loop, self._suspect)
@@ -177,11 +176,11 @@ class Watches:
             changed.cancel()
             await thread.stop()
 
-    def _suspect(self, item: Watched) -> None:
+    def _suspect(self, item: kopf_thread.Watched) -> None:
         """kopf has listed the resource: from that version on it watches, and what was before is for us to find out."""
         self._suspects[item].set()
 
-    def _take(self, item: Watched, kind: str, obj: Object) -> None:
+    def _take(self, item: kopf_thread.Watched, kind: str, obj: kopf_thread.Object) -> None:
         """Takes in an event, in our own thread."""
         if kind == "DELETED":
             self._store.remove(item.resource, obj)

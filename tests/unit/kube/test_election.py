@@ -137,12 +137,15 @@ def test_a_refused_write_is_followed_by_a_look() -> None:
 
 
 def test_a_follower_that_missed_an_outage_leaves_the_leader_time_to_renew() -> None:
-    """Its timer has run out meanwhile, but so has everybody's."""
+    """Its timer has run out meanwhile, but so has everybody's: two attempts, counted from when the API server was back."""
     state = election.observe(election.INITIAL, record(OTHER, 1), 0.0, me=ME)
     state = election.miss(state, 20.0, 21.0, timing=TIMING)
     assert election.plan(state, 22.0, me=ME).action is election.Action.LOOK
-    state = election.observe(state, record(OTHER, 1), 22.1, me=ME)
-    assert election.plan(state, 22.1, me=ME) == election.Plan(election.Action.WAIT, 25.0)
+    back, grace = 22.1, 2 * (TIMING.retry + TIMING.request_timeout)
+    state = election.observe(state, record(OTHER, 1), back, me=ME)
+    assert election.plan(state, back, me=ME) == election.Plan(election.Action.WAIT, back + grace)
+    state = election.observe(state, record(OTHER, 1), back + 1, me=ME)
+    assert election.plan(state, back + 1, me=ME) == election.Plan(election.Action.WAIT, back + grace)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ class Proxy:
             self.held[kind] |= good
         for name in response.removed:
             self.held[kind].pop(name, None)
+            if kind == CDS:
+                self.warming.pop(name, None)
         if kind == EDS:
             for name in {*good, *response.removed} & self.warming.keys():
                 self.held[CDS][name] = self.warming.pop(name)
