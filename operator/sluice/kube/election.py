@@ -138,12 +138,16 @@ def hold(state: State, record: Record, sent_at: float, now: float, *, timing: Ti
 
 
 def miss(state: State, sent_at: float, now: float, *, timing: Timing) -> State:
-    """A request sent at `sent_at` failed for a reason that says nothing about the Lease.
+    """A request of ours about the Lease, sent at `sent_at`, failed for a reason that says nothing about it."""
+    return lose_sight(dataclasses.replace(state, next_try=max(now, sent_at + timing.retry)), timing=timing)
+
+
+def lose_sight(state: State, *, timing: Timing) -> State:
+    """The API server could not be asked.
 
     After an outage a follower looks first, and from then on leaves the former leader, which still has the state in memory, time
-    for two attempts to renew.
+    for two attempts to renew. An outage may be shorter than the Lease: then nobody but who only looks notices it.
     """
-    state = dataclasses.replace(state, next_try=max(now, sent_at + timing.retry))
     if state.role is not Role.FOLLOWER:
         return state
     return dataclasses.replace(state, looked=False, grace=2 * (timing.retry + timing.request_timeout))

@@ -215,6 +215,12 @@ class Elector:
         pause = self._timing.retry * (0.5 + 0.5 * self._chance())
         try:
             record = await self._leases.get()
+        except errors.ApiError as error:
+            _log.debug("lease not read", cause=str(error))
+            await self._move(election.lose_sight(self._state, timing=self._timing))
+            await self._time.sleep(pause)
+            return
+        try:
             await self._see(record)
             if record is not None:
                 async for change in self._leases.watch(record.version, idle=self._timing.duration):

@@ -148,6 +148,20 @@ def test_a_follower_that_missed_an_outage_leaves_the_leader_time_to_renew() -> N
     assert election.plan(state, back + 1, me=ME) == election.Plan(election.Action.WAIT, back + grace)
 
 
+def test_an_outage_shorter_than_the_lease_is_one_too() -> None:
+    """The follower asked for nothing meanwhile but to look, and the leader may have missed its renewals."""
+    state = election.observe(election.INITIAL, record(OTHER, 1), 0.0, me=ME)
+    state = election.lose_sight(state, timing=TIMING)
+    assert election.plan(state, 9.0, me=ME).action is election.Action.LOOK
+    state = election.observe(state, record(OTHER, 1), 9.5, me=ME)
+    assert election.plan(state, 10.5, me=ME).action is election.Action.WAIT
+
+
+def test_a_leader_that_cannot_look_goes_on_renewing() -> None:
+    """Its own requests say when it has to stop."""
+    assert election.lose_sight(leader(), timing=TIMING) == leader()
+
+
 @pytest.mark.parametrize(
     ("times", "reason"),
     [
