@@ -19,7 +19,7 @@ from hack.demo import report, telling
 from hack.demo import world as world_
 
 CLUSTER_NAME = "e2e"
-STAGED: Final = ("test_stories.py", "test_faults.py")
+STAGED: Final = ("test_stories.py", "test_faults.py", "test_hung_engine.py")
 """Files whose tests share the cluster, so one process runs them."""
 
 
@@ -32,6 +32,15 @@ class _ByCluster(xdist.scheduler.LoadFileScheduling):  # type: ignore[misc] # it
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByCluster:
     """By file, and by cluster where files share one."""
     return _ByCluster(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes that each bring up the one cluster would take it from each other."""
+    files = {item.path.name for item in items if isinstance(item, pytest.Function) and "stage" in item.fixturenames}
+    if strangers := files.difference(STAGED):
+        raise pytest.UsageError(
+            f"Cannot share the cluster with {sorted(strangers)}: add them to STAGED in tests/e2e/conftest.py"
+        )
 
 
 @pytest.fixture(scope="session")
