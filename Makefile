@@ -19,8 +19,8 @@ bootstrap:
 demo: bootstrap ## A model promoted, one rejected, one rolled back, on a real cluster: 5 min (first time: 15 min)
 	@$(STEP) "Demo" "5 min; first time: 15 min" $(PYTHON_BIN) -m hack.demo
 
-test: bootstrap ## All checks and tests that this machine can run: 20 min (first time: 35 min)
-	@$(STEP) "Test" "20 min; first time: 35 min" $(PYTHON_BIN) -m hack.ladder $(LEVELS)
+test: bootstrap ## All checks and tests that this machine can run: 25 min (first time: 50 min)
+	@$(STEP) "Test" "25 min; first time: 50 min" $(PYTHON_BIN) -m hack.ladder $(LEVELS)
 
 test-vllm: bootstrap ## The tests against real vLLM on this CPU: 4 min (first time: 8 min, 1.3 GB to download)
 	@$(STEP) "Test with real vLLM" "4 min; first time: 8 min" $(PYTHON_BIN) -m hack.ladder vllm
