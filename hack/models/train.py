@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tokenizers  # type: ignore[import-not-found]  # these are vLLM's, not ours
-import torch  # type: ignore[import-not-found]  # vLLM's installation has it, not ours
-import transformers  # type: ignore[import-not-found]  # vLLM's installation has it, not ours
+import tokenizers
+import torch
+import transformers
 
 from hack.models import answers
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch  # type: ignore[import-not-found]  # these are vLLM's, not ours
-import torch  # type: ignore[import-not-found]  # vLLM's installation has it, not ours
-import transformers  # type: ignore[import-not-found]  # vLLM's installation has it, not ours
+import safetensors.torch
+import torch
+import transformers
 
 from hack.models import answers, train
 

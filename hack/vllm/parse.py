@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import vllm  # type: ignore[import-not-found]  # vLLM's, not ours
-from vllm.engine.arg_utils import AsyncEngineArgs  # type: ignore[import-not-found]  # vLLM's, not ours
-from vllm.entrypoints.cli import serve  # type: ignore[import-not-found]  # vLLM's, not ours
-from vllm.utils.argparse_utils import FlexibleArgumentParser  # type: ignore[import-not-found]  # vLLM's, not ours
+import vllm
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.cli import serve
+from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 
 def build() -> tuple[Any, argparse.ArgumentParser, Any]:

@@ -136,9 +136,12 @@ def _first_start(scene: Scene, first: operators.Operator) -> float:
     """Seconds from nothing to a fleet that serves."""
     started = time.monotonic()
     first.wait_leading()
-    # The operator is asked first, which is cheap: a list of a thousand models every few seconds would slow all down.
-    calm = lambda: first.has_seen(MODELS) and scene.count(_is_ready) == MODELS  # noqa: E731 - said once, where it is used
-    scene.until("all models ready", calm, period=5.0)
+
+    def all_ready() -> bool:
+        """The operator is asked first, which is cheap: a list of a thousand models every few seconds would slow all down."""
+        return first.has_seen(MODELS) and scene.count(_is_ready) == MODELS
+
+    scene.until("all models ready", all_ready, period=5.0)
     return time.monotonic() - started
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import os
 import pathlib
@@ -19,10 +20,12 @@ from tests.support import ports
 
 NAMESPACE: Final = "sluice-system"
 STOP_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.1
+"""Between two looks at /readyz, which tells nobody when it changes."""
 
 
 @dataclasses.dataclass
-class Process:
+class Process(abc.ABC):
     """One replica. A context manager: it is stopped in order at the end, unless it was killed."""
 
     command: ClassVar[str]
@@ -39,9 +42,9 @@ class Process:
     """Settings beside its own, and over them."""
     http_port: int = dataclasses.field(default_factory=ports.free)
 
+    @abc.abstractmethod
     def settings(self) -> dict[str, str]:
         """The variables that its sub-command needs beside those that all have."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._log = self.folder / f"{self.command}-{self.name}.log"
@@ -90,7 +93,7 @@ class Process:
         limit = time.monotonic() + self.start_seconds
         while (found := self.ready())[0] != httpx.codes.OK:
             assert time.monotonic() < limit, f"sluice {self.command} is not ready: {found[1]}\n{self.log[-4000:]}"
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
 
     def kill(self) -> None:
         """As a crash would end it."""

@@ -100,11 +100,15 @@ class FakeApi:
     def __init__(self) -> None:
         self.answer: client.Listing | errors.ApiError = client.Listing([], "1")
         self.asked: list[tuple[str, str]] = []
+        self.often = asyncio.Event()
+        """Set once it was asked three times."""
 
     async def list(
         self, resource: resources.Resource, namespace: str = "", *, labels: str = "", limit: int = 0
     ) -> client.Listing:
         self.asked.append((namespace, labels))
+        if len(self.asked) == 3:
+            self.often.set()
         if isinstance(self.answer, errors.ApiError):
             raise self.answer
         return self.answer
@@ -138,8 +142,7 @@ async def test_lists_come_again_without_any_reason() -> None:
     item = kopf_thread.Watched(resources.PODS)
     listing = asyncio.create_task(watches.Watches(api, cache.Cache(), watched=[item], sweep=0.01)._keep_listing(item))
     async with asyncio.timeout(10):
-        while len(api.asked) < 3:  # noqa: ASYNC110 - the stand-in tells nobody
-            await asyncio.sleep(0.01)
+        await api.often.wait()
     listing.cancel()
 
 

@@ -218,17 +218,21 @@ class Elector:
         except errors.ApiError as error:
             _log.debug("lease not read", cause=str(error))
             await self._move(election.lose_sight(self._state, timing=self._timing))
-            await self._time.sleep(pause)
-            return
-        try:
+        else:
             await self._see(record)
-            if record is not None:
-                async for change in self._leases.watch(record.version, idle=self._timing.duration):
-                    await self._see(change)
+            if record is not None and await self._follow(record.version):
                 pause /= 10  # streams end now and then: a release must not be missed for long
+        await self._time.sleep(pause)  # back-off: an API server that is away, or refuses, is not asked without end
+
+    async def _follow(self, version: str) -> bool:
+        """Takes in every change after the version; returns whether the stream ended in order."""
+        try:
+            async for change in self._leases.watch(version, idle=self._timing.duration):
+                await self._see(change)
         except errors.ApiError as error:
             _log.debug("lease watch ended", cause=str(error))
-        await self._time.sleep(pause)
+            return False
+        return True
 
 
 class KubeLeases:

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from sluice.api import naming
 from sluice.kube import cache, resources
+from sluice.metricsapi import targets
+from sluice.rollout import pods, resolved
+from sluice.workloads import pod_template, prefetch
 
 PODS = resources.PODS
 
@@ -234,3 +237,32 @@ def test_an_addition_and_its_deletion_end_in_nothing_in_either_order(order: tupl
         else:
             store.remove(PODS, pod("a", 2))
     assert versions(store) == {}
+
+
+def test_what_is_read_of_pods_is_kept() -> None:
+    """Most of a pod's spec is left out, and of what is left everybody reads the same as of the whole."""
+    labels = {naming.LABEL_MODEL_DEPLOYMENT: "chat", naming.LABEL_REVISION: "abc"}
+    port = {"name": pod_template.PORT_NAME, "containerPort": 8000}
+    bulk = {"env": [{"name": "A"}], "volumeMounts": [{"mountPath": "/m"}], "livenessProbe": {}, "securityContext": {}}
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "one"}]
+    engine = {"name": pod_template.CONTAINER, "image": "vllm:1", "ports": [port], "resources": {"limits": {"gpu": 1}}, **bulk}
+    fetch = {"name": prefetch.CONTAINER, "args": ["prefetch", "--item=model=hf://a/b"], **bulk}
+    volumes = [{"name": "m", "image": {"reference": "registry/model:1"}}]
+    spec = {"containers": [engine], "initContainers": [fetch], "nodeName": "n", "resourceClaims": claims, "volumes": volumes}
+    container = {"ready": True, "restartCount": 0, "imageID": "vllm@sha256:abc", "state": {}}
+    status = {
+        "phase": "Running",
+        "podIP": "10.0.0.1",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"name": pod_template.CONTAINER, **container}],
+        "initContainerStatuses": [{"name": prefetch.CONTAINER, **container}],
+    }
+    whole = pod("a", 1, uid="u", labels=labels) | {"spec": {**spec, "affinity": {}, "tolerations": []}, "status": status}
+    store = cache.Cache()
+    store.put(resources.PODS, whole)
+    (kept,) = store.list(resources.PODS)
+    assert not {"affinity", "tolerations"} & kept["spec"].keys()
+    assert not any(bulk.keys() & each.keys() for each in (*kept["spec"]["containers"], *kept["spec"]["initContainers"]))
+    for read in (pods.parse_pod, resolved.facts_of, targets.target_of):
+        assert read(kept) == read(whole)
+    assert targets.target_of(kept) is not None

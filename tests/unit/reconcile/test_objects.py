@@ -79,3 +79,20 @@ async def test_size_of_the_spec_is_taken_back(api: Api, applier: objects.Applier
     applied = await applier.apply(deployment(2))
     assert applied["spec"]["replicas"] == 2
     assert len(api.writes) == 4
+
+
+async def test_what_agreed_once_is_looked_at_again_when_it_or_the_wish_changes(api: Api, applier: objects.Applier) -> None:
+    """Most looks find both as they were, and skip the comparison; a change by somebody else must not be missed for it."""
+    wish = deployment(2)
+    live = await applier.apply(wish)
+    api.writes.clear()
+    for _ in range(2):
+        await applier.apply(wish)
+    assert api.writes == []
+    api.put({**live, "spec": {**live["spec"], "paused": False}})
+    await applier.apply(wish)
+    assert len(api.writes) == 1
+    await applier.apply(wish)
+    assert len(api.writes) == 1
+    await applier.apply(deployment(3))
+    assert len(api.writes) == 2
