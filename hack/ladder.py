@@ -49,7 +49,7 @@ class Level:
     needs_vllm: bool = False
     """Whether its tests start vLLM, which a first run has to download: the same."""
     workers: int = 1
-    """Processes that share its tests where there are as many CPUs. Tests of one file stay together."""
+    """Processes that share its tests, no more than there are CPUs but for two. Tests of one file stay together."""
 
 
 @dataclasses.dataclass(frozen=True)
