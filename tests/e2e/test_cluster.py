@@ -252,25 +252,37 @@ def _links() -> set[str]:
 
 
 def _host_state() -> dict[str, object]:
-    """What a cluster could leave behind on the host."""
-    routes = subprocess.run(["ip", "-json", "route"], capture_output=True, text=True, check=True).stdout
+    """What a cluster could leave behind on the host.
+
+    Clusters of other test processes come and go meanwhile: what belongs to one with a record is left out. A record is
+    written before anything of its cluster is made and removed after, so one of two readings around the rest has it.
+    """
+    recorded = _recorded()
+    routes = json.loads(subprocess.run(["ip", "-json", "route"], capture_output=True, text=True, check=True).stdout)
     sysctls = {name: Path("/proc/sys", name).read_text() for name in (*node.PRIVATE_SYSCTLS, "net/ipv4/ip_forward")}
     mounts = [
         line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "sluice" in line or "containerd" in line
     ]
-    cgroups = [str(path) for top in host.cgroup_roots("/") for path in top.glob("sluice-test-*")]
-    ours = [link for link in _links() if link.startswith(("sluice", "veth"))]
+    cgroups = [path for top in host.cgroup_roots("/") for path in top.glob("sluice-test-*")]
+    links = [link for link in _links() if link.startswith(("sluice", "veth"))]
     visible = sorted(
         path.name for top in ("/var/lib", "/var/log", "/run") for path in Path(top).iterdir() if path.name != "sluice"
     )
+    recorded |= _recorded()
+    foreign_links = {record.network.link for record in recorded}
+    foreign_cgroups = {f"sluice-{record.name}" for record in recorded}
     return {
-        "routes": json.loads(routes),
+        "routes": [route for route in routes if route.get("dev") not in foreign_links],
         "sysctls": sysctls,
         "mounts": mounts,
-        "cgroups": cgroups,
-        "links": ours,
+        "cgroups": [str(path) for path in cgroups if path.name not in foreign_cgroups],
+        "links": sorted(set(links) - foreign_links),
         "files": visible,
     }
+
+
+def _recorded() -> set[registry.Record]:
+    return {record for path in registry.DIRECTORY.glob("*.json") if (record := registry.read(path.stem))}
 
 
 def _namespaces(one: Lab) -> set[str]:
