@@ -21,7 +21,7 @@ import yaml
 
 from hack.cluster import binaries, embedded
 from hack.demo import world as world_
-from sluice.api import base, gateway, modeldeployment
+from sluice.api import base, gateway, modeldeployment, rollout_status
 from sluice.workloads import pod_template
 from tests.bench import drain_evidence as evidence
 from tests.support import streams, vllm
@@ -193,7 +193,7 @@ async def change_image(world: world_.World, image: str) -> None:
 
 
 def _is_stepping(model: dict[str, Any]) -> bool:
-    return ((model.get("status") or {}).get("rollout") or {}).get("phase") == modeldeployment.Phase.PROGRESSING
+    return ((model.get("status") or {}).get("rollout") or {}).get("phase") == rollout_status.Phase.PROGRESSING
 
 
 async def _wait_for_it() -> None:

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import yaml
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from tests.bench import standins
 from tests.support import controlplane, kubelet, operators, world
 from tests.support import metrics as metrics_support
@@ -246,7 +246,7 @@ def _is_ready(status: Object) -> bool:
 
 def _is_progressing(status: Object) -> bool:
     rollout = status.get("rollout") or {}
-    return bool(rollout.get("phase") == modeldeployment.Phase.PROGRESSING.value and "stepEnteredAt" in rollout)
+    return bool(rollout.get("phase") == rollout_status.Phase.PROGRESSING.value and "stepEnteredAt" in rollout)
 
 
 def _cpu_seconds(pid: int) -> float:

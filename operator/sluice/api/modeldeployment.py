@@ -5,14 +5,13 @@ What makes a revision, `spec.template`, is in `template`; how the model is scale
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import pydantic
 
 from sluice.api import autoscaling as autoscaling_  # a field is named autoscaling
-from sluice.api import base, network
+from sluice.api import base, network, rollout_spec, rollout_status
 from sluice.api import conditions as cond  # a field is named conditions
 from sluice.api import history as history_  # a field is named history
 from sluice.api import template as template_  # a field is named template
@@ -26,114 +25,6 @@ class GatewayRef(base.ApiModel):
 
     name: Annotated[str, pydantic.Field(min_length=1, max_length=50, description="The Gateway's name.")]
     namespace: Annotated[base.DnsLabel | None, pydantic.Field(description="Its namespace. Default: this object's own.")] = None
-
-
-class GateRef(base.ApiModel):
-    """Names an EvalGate of the same namespace."""
-
-    name: Annotated[str, pydantic.Field(min_length=1, max_length=50, description="The EvalGate's name.")]
-
-
-WEIGHT_PATTERN: Final = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)$"
-
-Weight = Annotated[
-    int | str,
-    pydantic.Field(
-        description='Percent of traffic for the new revision, 0 to 100: an integer, or a string such as "0.5".',
-        json_schema_extra={
-            "x-kubernetes-int-or-string": True,
-            "minimum": 0,
-            "maximum": 100,
-            "pattern": WEIGHT_PATTERN,
-        },
-    ),
-]
-
-
-class Step(base.ApiModel):
-    """One step of a canary: set the weight, hold it, pass the gates."""
-
-    name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the step; unique among the steps.")]
-    weight: Weight
-    hold: Annotated[
-        base.Duration | None,
-        pydantic.Field(
-            description="How long the step lasts at least. Default: 0s.",
-            json_schema_extra=base.duration_between("hold", "0s", "720h"),
-        ),
-    ] = None
-    gates: Annotated[
-        tuple[GateRef, ...] | None,
-        pydantic.Field(
-            max_length=8,
-            description="EvalGates that must pass before the next step. Evals run when the step is entered.",
-            json_schema_extra=base.map_list("name"),
-        ),
-    ] = None
-
-
-class Canary(base.ApiModel):
-    """Traffic moves to the new revision in steps."""
-
-    steps: Annotated[
-        tuple[Step, ...] | None,
-        pydantic.Field(
-            min_length=1,
-            max_length=16,
-            description="Steps in order. Default: 5, 25 and 50 percent for 10 minutes each.",
-            json_schema_extra=base.map_list("name"),
-        ),
-    ] = None
-    step_deadline: Annotated[
-        base.Duration,
-        pydantic.Field(
-            description="After its hold, how long a step waits for its gates before it is rolled back.",
-            json_schema_extra=base.duration_between("stepDeadline", "1s", "720h"),
-        ),
-    ] = "2h"
-
-
-class Strategy(base.ApiModel):
-    """How traffic moves to a new revision."""
-
-    type: Annotated[Literal["Canary"], pydantic.Field(description="Which strategy; the member of the same name configures it.")]
-    canary: Annotated[Canary | None, pydantic.Field(description="Settings of the Canary strategy.")] = None
-
-
-class Evidence(base.ApiModel):
-    """How sure a verdict must be."""
-
-    false_rollback: Annotated[
-        base.Percent,
-        pydantic.Field(
-            description="Chance that a healthy revision is rolled back, over the whole rollout and all its metrics.",
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!{base.matches(base.PERCENT_PATTERN)} || "
-                    "(double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 20.0)",
-                    'falseRollback must be above "0%" and at most "20%", such as "1%"',
-                )
-            ),
-        ),
-    ] = "1%"
-
-
-class Rollout(base.ApiModel):
-    """How a new revision is judged and promoted."""
-
-    strategy: Annotated[Strategy | None, pydantic.Field(description="Default: Canary with its default steps.")] = None
-    analysis: Annotated[
-        tuple[GateRef, ...] | None,
-        pydantic.Field(
-            max_length=8,
-            description=(
-                "EvalGates whose metrics are watched during the whole rollout. Unset: the built-in `default` "
-                "(error rate at most one point above the stable revision). An empty list: none."
-            ),
-            json_schema_extra=base.map_list("name"),
-        ),
-    ] = None
-    evidence: Annotated[Evidence, pydantic.Field(description="How sure a verdict must be.")] = Evidence()
 
 
 class ModelDeploymentSpec(base.ApiModel):
@@ -178,7 +69,9 @@ class ModelDeploymentSpec(base.ApiModel):
             max_length=8, description="Gateways that route to this model by its served name; each must allow this namespace."
         ),
     ] = ()
-    rollout: Annotated[Rollout, pydantic.Field(description="How a new revision is judged and promoted.")] = Rollout()
+    rollout: Annotated[rollout_spec.Rollout, pydantic.Field(description="How a new revision is judged and promoted.")] = (
+        rollout_spec.Rollout()
+    )
     revision_history_limit: Annotated[
         int,
         pydantic.Field(
@@ -199,108 +92,6 @@ class ModelDeploymentSpec(base.ApiModel):
             )
         )
     )
-
-
-class Phase(enum.StrEnum):
-    """Where a rollout is."""
-
-    IDLE = "Idle"
-    """No rollout: the stable revision is what the spec asks for, or the spec's revision is not tried again."""
-    WARMING_UP = "WarmingUp"
-    """Pods of the new revision load; no traffic reaches it."""
-    PROGRESSING = "Progressing"
-    """Steps set the weight, hold and wait for their gates."""
-    PROMOTING = "Promoting"
-    """The new revision has all traffic and is being made the stable one."""
-    ROLLING_BACK = "RollingBack"
-    """The weight is 0 at the proxies; pods of the new revision drain."""
-
-
-class Outcome(enum.StrEnum):
-    """How a rollout ended."""
-
-    PROMOTED = "Promoted"
-    """The revision became the stable one."""
-    ROLLED_BACK = "RolledBack"
-    """It failed after it had traffic."""
-    REJECTED = "Rejected"
-    """It failed before it had any traffic."""
-    SUPERSEDED = "Superseded"
-    """The spec asked for another revision meanwhile."""
-
-
-class Verdict(enum.StrEnum):
-    """What a gate says. No data is never a Pass."""
-
-    PASS = "Pass"
-    """What the gate asks for is shown."""
-    FAIL = "Fail"
-    """Harm is proven."""
-    INCONCLUSIVE = "Inconclusive"
-    """Not enough evidence yet, or nothing to compare with."""
-    ERROR = "Error"
-    """The measurement itself failed."""
-    RUNNING = "Running"
-    """An eval is under way."""
-
-
-class GateStatus(base.ApiModel):
-    """What one metric or eval of a gate says of the revision in rollout."""
-
-    name: Annotated[str, pydantic.Field(max_length=63, description="The EvalGate, or `default`.")]
-    metric: Annotated[str, pydantic.Field(max_length=63, description="The metric or eval inside the gate.")]
-    verdict: Annotated[Verdict, pydantic.Field(description="What it says.")]
-    reason: Annotated[str | None, pydantic.Field(max_length=64, description="Why, for machines.")] = None
-    message: Annotated[str | None, pydantic.Field(max_length=1024, description="Why, for people.")] = None
-    n: Annotated[int, pydantic.Field(ge=0, description="Requests or items of the new revision that were judged.")] = 0
-    estimate: Annotated[str | None, pydantic.Field(max_length=32, description="Best estimate of the measured value.")] = None
-    interval: Annotated[str | None, pydantic.Field(max_length=64, description="Range the value is sure to lie in.")] = None
-    limit: Annotated[str | None, pydantic.Field(max_length=64, description="What the value is held against.")] = None
-    needs: Annotated[str | None, pydantic.Field(max_length=128, description="What is still needed for a verdict.")] = None
-
-
-class RolloutStatus(base.ApiModel):
-    """The rollout that is under way."""
-
-    revision: Annotated[str, pydantic.Field(max_length=63, description="Hash of the revision in rollout.")]
-    phase: Annotated[Phase, pydantic.Field(description="Where the rollout is.")]
-    step: Annotated[str | None, pydantic.Field(max_length=63, description="The current step.")] = None
-    weight: Annotated[str, pydantic.Field(max_length=8, description="Percent of traffic for the revision.")] = "0"
-    epoch: Annotated[int, pydantic.Field(ge=0, description="Rises with every change of traffic.")] = 0
-    started_at: Annotated[
-        str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Start of the rollout.")
-    ] = ""
-    step_entered_at: Annotated[
-        str | None,
-        pydantic.Field(
-            json_schema_extra={"format": "date-time"},
-            description="When every connected proxy had acknowledged the step's weight.",
-        ),
-    ] = None
-    had_traffic: Annotated[bool, pydantic.Field(description="Whether the revision ever had weight.")] = False
-    gates: Annotated[
-        tuple[GateStatus, ...],
-        pydantic.Field(max_length=64, description="What each gate says.", json_schema_extra=base.map_list("name", "metric")),
-    ] = ()
-    reason: Annotated[str | None, pydantic.Field(max_length=64, description="Why the rollout waits or fails.")] = None
-    message: Annotated[str | None, pydantic.Field(max_length=2048, description="The same for people.")] = None
-
-
-class LastRollout(base.ApiModel):
-    """How the latest rollout ended."""
-
-    revision: Annotated[str, pydantic.Field(max_length=63, description="Hash of the revision.")]
-    outcome: Annotated[Outcome, pydantic.Field(description="How it ended.")]
-    reason: Annotated[str, pydantic.Field(max_length=64, description="Why, for machines.")]
-    message: Annotated[str, pydantic.Field(max_length=2048, description="Why, for people.")] = ""
-    started_at: Annotated[str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Start.")] = ""
-    finished_at: Annotated[str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="End.")] = ""
-    gates: Annotated[
-        tuple[GateStatus, ...],
-        pydantic.Field(
-            max_length=64, description="What each gate said last.", json_schema_extra=base.map_list("name", "metric")
-        ),
-    ] = ()
 
 
 class ResolvedAdapter(base.ApiModel):
@@ -350,8 +141,10 @@ class ModelDeploymentStatus(base.ApiModel):
         None
     )
     epoch: Annotated[int, pydantic.Field(ge=0, description="Highest traffic epoch ever written.")] = 0
-    rollout: Annotated[RolloutStatus | None, pydantic.Field(description="The rollout under way.")] = None
-    last_rollout: Annotated[LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = None
+    rollout: Annotated[rollout_status.RolloutStatus | None, pydantic.Field(description="The rollout under way.")] = None
+    last_rollout: Annotated[rollout_status.LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = (
+        None
+    )
     history: Annotated[
         tuple[history_.HistoryEntry, ...],
         pydantic.Field(
@@ -385,15 +178,3 @@ def parse(obj: Mapping[str, Any]) -> ModelDeployment:
         pydantic.ValidationError: the object predates the CRD in force; its message names the field.
     """
     return ModelDeployment.model_validate(obj)
-
-
-def weight_basis_points(weight: int | str) -> int:
-    """A step's weight in hundredths of a percent, 0 to 10000: 5 -> 500, "0.5" -> 50."""
-    whole, _, fraction = str(weight).partition(".")
-    return int(whole) * 100 + int(fraction.ljust(2, "0") or 0)
-
-
-def weight_text(basis_points: int) -> str:
-    """The inverse of `weight_basis_points`, without needless decimals: 50 -> "0.5"."""
-    whole, rest = divmod(basis_points, 100)
-    return str(whole) if not rest else f"{whole}.{rest:02d}".rstrip("0")

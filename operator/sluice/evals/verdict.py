@@ -15,7 +15,7 @@ import fractions
 import math
 from typing import Final
 
-from sluice.api import evalgate, modeldeployment
+from sluice.api import evalgate, rollout_status
 from sluice.evals import result as results
 
 CONFIDENCE_Z: Final = 1.959964
@@ -46,9 +46,9 @@ def wilson(passed: int, n: int, z: float = CONFIDENCE_Z) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def judge(spec: evalgate.Eval, outcome: results.Outcome | None) -> tuple[modeldeployment.Verdict, str]:
+def judge(spec: evalgate.Eval, outcome: results.Outcome | None) -> tuple[rollout_status.Verdict, str]:
     """Verdict and reason; an outcome of None is a run under way. Shares are compared exactly, as decimals are written."""
-    verdicts = modeldeployment.Verdict
+    verdicts = rollout_status.Verdict
     match outcome:
         case None:
             return verdicts.RUNNING, Reason.RUNNING
@@ -63,23 +63,23 @@ def judge(spec: evalgate.Eval, outcome: results.Outcome | None) -> tuple[modelde
     return verdicts.FAIL, Reason.SCORE_TOO_LOW
 
 
-def status(gate: str, spec: evalgate.Eval, outcome: results.Outcome | None) -> modeldeployment.GateStatus:
+def status(gate: str, spec: evalgate.Eval, outcome: results.Outcome | None) -> rollout_status.GateStatus:
     """What to tell people of an eval of a gate; an outcome of None is a run under way."""
     verdict, reason = judge(spec, outcome)
     common = {"name": gate, "metric": spec.name, "verdict": verdict, "reason": str(reason)}
     limit = f"at least {spec.threshold.min}"
     if not isinstance(outcome, results.EvalResult) or not outcome.n:
         message = outcome.message[:1024] if isinstance(outcome, results.EvalFailure) else None
-        return modeldeployment.GateStatus(**common, message=message, limit=limit)
+        return rollout_status.GateStatus(**common, message=message, limit=limit)
     low, high = wilson(outcome.passed, outcome.n)
-    return modeldeployment.GateStatus(
+    return rollout_status.GateStatus(
         **common,
         message=_message(spec, outcome),
         n=outcome.n,
         estimate=_share(outcome.passed / outcome.n),
         interval=f"{_share(low)} to {_share(high)}",
         limit=limit,
-        needs=_needs(spec, outcome) if verdict is not modeldeployment.Verdict.ERROR else None,
+        needs=_needs(spec, outcome) if verdict is not rollout_status.Verdict.ERROR else None,
     )
 
 

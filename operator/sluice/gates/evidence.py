@@ -23,7 +23,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.gates import intervals, plans, sequential, texts
 
 VERSION: Final = 1
@@ -144,12 +144,12 @@ class MetricEvidence:
 
     def status(
         self, *, source_available: bool = True, has_baseline: bool = True, rate: float | None = None
-    ) -> modeldeployment.GateStatus:
+    ) -> rollout_status.GateStatus:
         """What to tell people. `rate`: canary requests a second just now, for how long it may still take."""
         verdict, reason = self.verdict(source_available=source_available, has_baseline=has_baseline)
         open_ended = reason in {Reason.NEEDS_MORE_REQUESTS, Reason.NO_DATA, Reason.NO_STABLE_TRAFFIC}
         low, high = self.ends()
-        return modeldeployment.GateStatus(
+        return rollout_status.GateStatus(
             name=self.plan.gate,
             metric=self.plan.metric,
             verdict=verdict,
@@ -162,9 +162,9 @@ class MetricEvidence:
             needs=texts.needs(self.requests_needed(), rate) if open_ended else None,
         )
 
-    def verdict(self, *, source_available: bool = True, has_baseline: bool = True) -> tuple[modeldeployment.Verdict, Reason]:
+    def verdict(self, *, source_available: bool = True, has_baseline: bool = True) -> tuple[rollout_status.Verdict, Reason]:
         """The closed rules, first match wins: a proven harm stands whatever else happens; no measurement never passes."""
-        verdicts = modeldeployment.Verdict
+        verdicts = rollout_status.Verdict
         if self.failed:
             return verdicts.FAIL, Reason.HARM_PROVEN
         if self.plan.is_relative and not has_baseline:

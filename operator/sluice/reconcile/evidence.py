@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sluice.api import modeldeployment, naming
+from sluice.api import naming, rollout_status
 from sluice.gates import attempts, evidence, plans, registry
 from sluice.rollout import plan as rollout_plan
 from sluice.sources import envoy
@@ -71,7 +71,7 @@ class Family:
         self.looks += 1
         return before != (self.source_ok, self._verdicts())
 
-    def statuses(self, *, has_baseline: bool) -> tuple[modeldeployment.GateStatus, ...]:
+    def statuses(self, *, has_baseline: bool) -> tuple[rollout_status.GateStatus, ...]:
         """What each metric says."""
         return tuple(
             metric.status(source_available=not self._is_silent, has_baseline=has_baseline, rate=self.rate)

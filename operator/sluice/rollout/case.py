@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from typing import Final
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import health, model, plan
 
 _NO_PODS: Final = health.Health(desired=1, ready=0)
@@ -84,18 +84,18 @@ class Case:
         first = self.inputs.plan is not None and self.inputs.plan.first
         return self.inputs.split is not model.Split.NONE and not first and self.stable is not None
 
-    def verdict(self, pair: Pair) -> modeldeployment.GateStatus | None:
+    def verdict(self, pair: Pair) -> rollout_status.GateStatus | None:
         """What a metric or eval says; None while it has said nothing."""
         return next((gate for gate in self.inputs.verdicts if (gate.name, gate.metric) == pair), None)
 
-    def watched_evals(self) -> tuple[modeldeployment.GateStatus, ...]:
+    def watched_evals(self) -> tuple[rollout_status.GateStatus, ...]:
         """The verdicts of the current step's evals."""
         if self.inputs.plan is None or self.step is None:
             return ()
         pairs = self.inputs.plan.evals_of(self.step)
         return tuple(gate for gate in self.inputs.verdicts if (gate.name, gate.metric) in pairs)
 
-    def watched(self) -> tuple[modeldeployment.GateStatus, ...]:
+    def watched(self) -> tuple[rollout_status.GateStatus, ...]:
         """The verdicts that a rise of the weight depends on: of the analysis, and of the gates of the steps so far."""
         if self.inputs.plan is None:
             return self.inputs.verdicts

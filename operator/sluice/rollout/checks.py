@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import health, model, rollback, settle
 from sluice.workloads import revision
@@ -42,7 +42,7 @@ def gate_failed(case: case_.Case) -> model.Decision | None:
     """A gate proved harm: also one of a later step, for evidence is never reset and would fail that step anyway."""
     known = case.inputs.plan.gates if case.inputs.plan is not None else None
     named = (gate for gate in case.inputs.verdicts if known is None or gate.name in known)
-    failed = next((gate for gate in named if gate.verdict is modeldeployment.Verdict.FAIL), None)
+    failed = next((gate for gate in named if gate.verdict is rollout_status.Verdict.FAIL), None)
     if failed is None:
         return None
     return rollback.begin(case, model.Reason.GATE_FAILED, f"Gate {describe(failed)}")
@@ -57,7 +57,7 @@ def pods_failed(case: case_.Case) -> model.Decision | None:
 
 def pods_lost(case: case_.Case) -> model.Decision | None:
     """Pods went away by nobody's fault: traffic leaves, and the revision warms up again where it was."""
-    if case.rollout.phase is modeldeployment.Phase.WARMING_UP and not case.rollout.weight:
+    if case.rollout.phase is rollout_status.Phase.WARMING_UP and not case.rollout.weight:
         return None
     # Of two half-broken sides, the one that answers keeps its traffic.
     stable_answers = case.stable is not None and case.stable.ready > 0
@@ -67,7 +67,7 @@ def pods_lost(case: case_.Case) -> model.Decision | None:
     reason, message = waiting_for_pods(case)
     state = dataclasses.replace(
         case.rollout,
-        phase=modeldeployment.Phase.WARMING_UP,
+        phase=rollout_status.Phase.WARMING_UP,
         weight=0,
         step_entered_at=None,
         reason=reason,
@@ -91,7 +91,7 @@ def waiting_for_pods(case: case_.Case) -> tuple[str, str]:
 def measurement_failed(case: case_.Case) -> str | None:
     """What cannot be measured, as a message; None when everything that was measured could be."""
     judged = case.watched() if case.rollout.weight else case.watched_evals()  # without traffic no metric can have data
-    broken = next((gate for gate in judged if gate.verdict is modeldeployment.Verdict.ERROR), None)
+    broken = next((gate for gate in judged if gate.verdict is rollout_status.Verdict.ERROR), None)
     if broken is not None:
         return f"Gate {describe(broken)}"
     if not case.inputs.source_ok and case.splits and case.inputs.plan is not None and case.inputs.plan.live_metrics():
@@ -113,14 +113,14 @@ def protect_only(case: case_.Case) -> model.Decision | None:
     return settle.hold(case, model.Reason.PROTECT_ONLY, "The API server does not answer: nothing is raised meanwhile.")
 
 
-def describe(gate: modeldeployment.GateStatus) -> str:
+def describe(gate: rollout_status.GateStatus) -> str:
     """One gate's verdict as a sentence with its figures."""
     said = {
-        modeldeployment.Verdict.FAIL: "failed",
-        modeldeployment.Verdict.ERROR: "cannot be measured",
-        modeldeployment.Verdict.INCONCLUSIVE: "is inconclusive",
-        modeldeployment.Verdict.RUNNING: "is running",
-        modeldeployment.Verdict.PASS: "passed",
+        rollout_status.Verdict.FAIL: "failed",
+        rollout_status.Verdict.ERROR: "cannot be measured",
+        rollout_status.Verdict.INCONCLUSIVE: "is inconclusive",
+        rollout_status.Verdict.RUNNING: "is running",
+        rollout_status.Verdict.PASS: "passed",
     }[gate.verdict]
     figures = [f"{label} {value}" for label, value in (("estimate", gate.estimate), ("limit", gate.limit)) if value]
     detail = "; ".join([*([gate.message] if gate.message else []), *figures, f"n {gate.n}"])

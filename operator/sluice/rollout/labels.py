@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import model
 from sluice.workloads import outcome as outcome_
@@ -31,9 +31,7 @@ def candidate(case: case_.Case, known: model.Revision) -> model.LabelWrite:
     return model.LabelWrite(known.hash, revision.OutcomeLabel.CANDIDATE, newest + 1 if older else None)
 
 
-def result(
-    case: case_.Case, state: model.State, outcome: modeldeployment.Outcome, reason: str, message: str
-) -> outcome_.Result:
+def result(case: case_.Case, state: model.State, outcome: rollout_status.Outcome, reason: str, message: str) -> outcome_.Result:
     """How a rollout ends now, to be written with the label."""
     return outcome_.Result(outcome.value, str(reason), message, model.time_text(state.started_at), model.time_text(case.now))
 
@@ -59,5 +57,5 @@ def _superseded(case: case_.Case) -> outcome_.Result:
     message = f"The spec asked for revision {case.inputs.wanted} before this one was judged."
     finished = model.time_text(case.now)
     return outcome_.Result(
-        modeldeployment.Outcome.SUPERSEDED.value, model.Reason.SUPERSEDED.value, message, finished_at=finished
+        rollout_status.Outcome.SUPERSEDED.value, model.Reason.SUPERSEDED.value, message, finished_at=finished
     )

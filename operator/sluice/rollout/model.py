@@ -12,7 +12,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final, Protocol, TypeVar
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_spec, rollout_status
 from sluice.rollout import health as health_  # a field is named health
 from sluice.rollout import plan as plan_  # a field is named plan
 from sluice.workloads import outcome as outcome_  # a field is named outcome
@@ -116,7 +116,7 @@ class State:
     """A rollout under way."""
 
     revision: str
-    phase: modeldeployment.Phase
+    phase: rollout_status.Phase
     """Never Idle: no rollout is no state."""
     started_at: float
     """Epoch seconds, in milliseconds' precision as all times here."""
@@ -126,16 +126,16 @@ class State:
     step_entered_at: float | None = None
     """When every connected proxy had acknowledged the step's weight."""
     had_traffic: bool = False
-    gates: tuple[modeldeployment.GateStatus, ...] = ()
+    gates: tuple[rollout_status.GateStatus, ...] = ()
     reason: str | None = None
     message: str | None = None
 
     @property
-    def outcome(self) -> modeldeployment.Outcome:
+    def outcome(self) -> rollout_status.Outcome:
         """How the rollout ends when it is taken back now."""
         if self.reason in NOT_A_FAILURE:
-            return modeldeployment.Outcome.SUPERSEDED
-        return modeldeployment.Outcome.ROLLED_BACK if self.had_traffic else modeldeployment.Outcome.REJECTED
+            return rollout_status.Outcome.SUPERSEDED
+        return rollout_status.Outcome.ROLLED_BACK if self.had_traffic else rollout_status.Outcome.REJECTED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Input:
     """The highest epoch whose traffic every connected proxy of every gateway has acknowledged. Unused without a split."""
     plan: plan_.Plan | None = None
     """With a state: the stored plan of its revision. Without: one built now for `wanted`."""
-    verdicts: tuple[modeldeployment.GateStatus, ...] = ()
+    verdicts: tuple[rollout_status.GateStatus, ...] = ()
     """What metrics and evals say of the revision of `newest_state`."""
     split: Split = Split.CONNECTED
     source_ok: bool = True
@@ -218,11 +218,11 @@ class Ended:
     """How the rollout ended, for `status.lastRollout`."""
 
     revision: str
-    outcome: modeldeployment.Outcome
+    outcome: rollout_status.Outcome
     reason: str
     message: str
     started_at: float
-    gates: tuple[modeldeployment.GateStatus, ...] = ()
+    gates: tuple[rollout_status.GateStatus, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -355,12 +355,12 @@ def parse_time(text: str | None) -> float | None:
         return None
 
 
-def from_status(status: modeldeployment.RolloutStatus | None) -> State | None:
+def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
     """The state that a status carries. Total: a member that someone spoiled reads as its default."""
-    if status is None or status.phase is modeldeployment.Phase.IDLE:
+    if status is None or status.phase is rollout_status.Phase.IDLE:
         return None
     try:
-        weight = modeldeployment.weight_basis_points(status.weight)
+        weight = rollout_spec.weight_basis_points(status.weight)
     except ValueError:
         weight = 0
     return State(
@@ -378,15 +378,15 @@ def from_status(status: modeldeployment.RolloutStatus | None) -> State | None:
     )
 
 
-def to_status(state: State | None) -> modeldeployment.RolloutStatus | None:
+def to_status(state: State | None) -> rollout_status.RolloutStatus | None:
     """The inverse of `from_status`."""
     if state is None:
         return None
-    return modeldeployment.RolloutStatus(
+    return rollout_status.RolloutStatus(
         revision=state.revision,
         phase=state.phase,
         step=state.step,
-        weight=modeldeployment.weight_text(state.weight),
+        weight=rollout_spec.weight_text(state.weight),
         epoch=state.epoch,
         started_at=time_text(state.started_at),
         step_entered_at=None if state.step_entered_at is None else time_text(state.step_entered_at),

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from sluice.api import durations, evalgate, modeldeployment
+from sluice.api import durations, evalgate, modeldeployment, rollout_spec
 
 _DEFAULT_STEPS: Final = (("canary-5", 500), ("canary-25", 2500), ("canary-50", 5000))
 _DEFAULT_HOLD: Final = 600.0
@@ -151,7 +151,7 @@ def build_plan(
         PlanError: a gate does not exist, or a weight falls from one step to the next.
     """
     rollout = spec.rollout
-    canary = (rollout.strategy and rollout.strategy.canary) or modeldeployment.Canary()
+    canary = (rollout.strategy and rollout.strategy.canary) or rollout_spec.Canary()
     steps = _steps(canary)
     analysis: tuple[str, ...] = (evalgate.BUILTIN_DEFAULT_NAME,)
     if rollout.analysis is not None:
@@ -180,13 +180,13 @@ def _used(
     return {name: known[name] for _, name in named}
 
 
-def _steps(canary: modeldeployment.Canary) -> tuple[StepPlan, ...]:
+def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:
     if canary.steps is None:
         return tuple(StepPlan(name, weight, _DEFAULT_HOLD) for name, weight in _DEFAULT_STEPS)
     steps = tuple(
         StepPlan(
             name=step.name,
-            weight=modeldeployment.weight_basis_points(step.weight),
+            weight=rollout_spec.weight_basis_points(step.weight),
             hold=durations.seconds(step.hold) if step.hold is not None else 0.0,
             gates=tuple(reference.name for reference in step.gates or ()),
         )
@@ -198,7 +198,7 @@ def _steps(canary: modeldeployment.Canary) -> tuple[StepPlan, ...]:
             raise PlanError(
                 field,
                 f"Cannot lower the weight from step {before.name!r} to {after.name!r}: "
-                f"{field} must be at least {modeldeployment.weight_text(before.weight)}.",
+                f"{field} must be at least {rollout_spec.weight_text(before.weight)}.",
             )
     return steps
 

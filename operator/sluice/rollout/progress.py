@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_spec, rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import checks, health, model, plan, promote, rollback, settle
 
 
 def split_gone(case: case_.Case) -> model.Decision | None:
     """The spec no longer asks for a split, or the step is not in the plan: go on from what can be done."""
-    if case.rollout.phase is not modeldeployment.Phase.PROGRESSING or case.step is not None:
+    if case.rollout.phase is not rollout_status.Phase.PROGRESSING or case.step is not None:
         return None
     known = case.inputs.plan is not None and case.inputs.plan.index(case.rollout.step) is not None
     return go(case, None if known or not case.steps else case.steps[0])
@@ -53,7 +53,7 @@ def holding(case: case_.Case) -> model.Decision | None:
 
 def gates_pending(case: case_.Case) -> model.Decision | None:
     """A gate that the step requires has not passed: wait, and at the deadline take back what stayed inconclusive."""
-    pending = [pair for pair in _required(case) if not _is(case, pair, modeldeployment.Verdict.PASS)]
+    pending = [pair for pair in _required(case) if not _is(case, pair, rollout_status.Verdict.PASS)]
     if not pending:
         return None
     left = _since_entry(case) + _step(case).hold + _frozen(case).step_deadline - case.now
@@ -61,7 +61,7 @@ def gates_pending(case: case_.Case) -> model.Decision | None:
     broken = checks.measurement_failed(case)
     if broken is not None:
         return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, wake_after=wake, warning=True)
-    undecided = [pair for pair in pending if _is(case, pair, modeldeployment.Verdict.INCONCLUSIVE)]
+    undecided = [pair for pair in pending if _is(case, pair, rollout_status.Verdict.INCONCLUSIVE)]
     if undecided and left <= 0 and case.health.effect is not health.CauseClass.ENVIRONMENT:
         message = f"Step {_step(case).name} was still without a verdict of {_names(undecided)} at its deadline."
         return rollback.begin(case, model.Reason.STEP_DEADLINE_EXCEEDED, message)
@@ -92,13 +92,13 @@ def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
 def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
     state = dataclasses.replace(
         case.rollout,
-        phase=modeldeployment.Phase.PROGRESSING,
+        phase=rollout_status.Phase.PROGRESSING,
         step=step.name,
         weight=step.weight,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or step.weight > 0,
         reason=model.Reason.PROXIES_PENDING,
-        message=f"Step {step.name} sets the weight to {modeldeployment.weight_text(step.weight)}.",
+        message=f"Step {step.name} sets the weight to {rollout_spec.weight_text(step.weight)}.",
     )
     if step.weight == case.rollout.weight and (not step.weight or case.acknowledged):
         return _entered(case, state)
@@ -108,7 +108,7 @@ def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
 
 def _entered(case: case_.Case, state: model.State) -> model.Decision:
     step = next(each for each in case.steps if each.name == state.step)
-    message = f"Step {step.name} is entered at weight {modeldeployment.weight_text(state.weight)}."
+    message = f"Step {step.name} is entered at weight {rollout_spec.weight_text(state.weight)}."
     state = dataclasses.replace(state, step_entered_at=case.now, reason=model.Reason.HOLDING, message=message)
     event = model.Notice(model.EventReason.STEP_ENTERED, message)
     waiting = model.Notice(model.Reason.HOLDING, message)
@@ -122,7 +122,7 @@ def _required(case: case_.Case) -> tuple[case_.Pair, ...]:
     return tuple(dict.fromkeys((*frozen.evals_of(step), *frozen.metrics_of(step), *analysis)))
 
 
-def _is(case: case_.Case, pair: case_.Pair, verdict: modeldeployment.Verdict) -> bool:
+def _is(case: case_.Case, pair: case_.Pair, verdict: rollout_status.Verdict) -> bool:
     said = case.verdict(pair)
     return said is not None and said.verdict is verdict
 

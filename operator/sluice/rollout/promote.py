@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import checks, labels, model, settle
 from sluice.workloads import revision
@@ -20,7 +20,7 @@ def begin(case: case_.Case) -> model.Decision:
     message = f"Every required gate passed: revision {case.rollout.revision} becomes the stable one."
     state = dataclasses.replace(
         case.rollout,
-        phase=modeldeployment.Phase.PROMOTING,
+        phase=rollout_status.Phase.PROMOTING,
         weight=weight(case),
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or weight(case) > 0,
@@ -39,7 +39,7 @@ def became_stable(case: case_.Case) -> model.Decision | None:
     message = _promoted(state)
     ended = model.Ended(
         revision=state.revision,
-        outcome=modeldeployment.Outcome.PROMOTED,
+        outcome=rollout_status.Outcome.PROMOTED,
         reason=model.Reason.ALL_GATES_PASSED,
         message=message,
         started_at=state.started_at,
@@ -51,7 +51,7 @@ def became_stable(case: case_.Case) -> model.Decision | None:
 
 def under_way(case: case_.Case) -> model.Decision | None:
     """Once every proxy sends it everything, the labels move: the new Stable first, so that there is always one."""
-    if case.rollout.phase is not modeldeployment.Phase.PROMOTING:
+    if case.rollout.phase is not rollout_status.Phase.PROMOTING:
         return None
     if not case.health.warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
@@ -61,7 +61,7 @@ def under_way(case: case_.Case) -> model.Decision | None:
     if broken is not None:  # nothing is made final blindly, and until it is a failure still takes it back
         return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, warning=True)
     result = labels.result(
-        case, case.rollout, modeldeployment.Outcome.PROMOTED, model.Reason.ALL_GATES_PASSED, _promoted(case.rollout)
+        case, case.rollout, rollout_status.Outcome.PROMOTED, model.Reason.ALL_GATES_PASSED, _promoted(case.rollout)
     )
     writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE, result=result)]
     if case.serving is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import labels, model, settle
 from sluice.workloads import revision
@@ -18,7 +18,7 @@ def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
     """The decision that takes the revision's traffic away."""
     state = dataclasses.replace(
         case.rollout,
-        phase=modeldeployment.Phase.ROLLING_BACK,
+        phase=rollout_status.Phase.ROLLING_BACK,
         weight=0,
         step_entered_at=None,
         reason=reason,
@@ -31,7 +31,7 @@ def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
 def under_way(case: case_.Case) -> model.Decision | None:
     """A rollback ends once it is acknowledged and its label is seen."""
     state = case.rollout
-    if state.phase is not modeldeployment.Phase.ROLLING_BACK:
+    if state.phase is not rollout_status.Phase.ROLLING_BACK:
         return None
     if state.weight:
         return begin(case, state.reason or model.Reason.MARKED_REJECTED, state.message or "")
@@ -53,13 +53,13 @@ def _end(case: case_.Case, state: model.State) -> model.Decision:
         started_at=state.started_at,
         gates=case.inputs.verdicts,
     )
-    failed = state.outcome is not modeldeployment.Outcome.SUPERSEDED
+    failed = state.outcome is not rollout_status.Outcome.SUPERSEDED
     event = model.Notice(state.outcome.value, f"Revision {state.revision}: {ended.message}", warning=failed)
     return settle.decision(case, None, settle.Extras(ended=ended, events=(event,), wake_after=0.0))
 
 
 def _label(case: case_.Case, state: model.State) -> model.LabelWrite:
-    failed = state.outcome is not modeldeployment.Outcome.SUPERSEDED
+    failed = state.outcome is not rollout_status.Outcome.SUPERSEDED
     outcome = revision.OutcomeLabel.REJECTED if failed else revision.OutcomeLabel.SUPERSEDED
     reason = state.reason or model.Reason.MARKED_REJECTED
     return model.LabelWrite(

@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import labels as labels_
 from sluice.rollout import model, notes
 
-_FINAL: Final = (modeldeployment.Verdict.PASS, modeldeployment.Verdict.FAIL)
+_FINAL: Final = (rollout_status.Verdict.PASS, rollout_status.Verdict.FAIL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _keep(case: case_.Case, state: model.State | None, traffic: model.Traffic) -
 
 def _evals(case: case_.Case, state: model.State | None) -> tuple[case_.Pair, ...]:
     """The evals of the current step, from when it is entered, that have no final verdict."""
-    if state is None or state.phase is not modeldeployment.Phase.PROGRESSING or state.step_entered_at is None:
+    if state is None or state.phase is not rollout_status.Phase.PROGRESSING or state.step_entered_at is None:
         return ()
     step = next((step for step in case.steps if step.name == state.step), None)
     if step is None or case.inputs.plan is None:

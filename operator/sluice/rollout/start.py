@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import labels, model, settle
 from sluice.workloads import revision
@@ -61,7 +61,7 @@ def begin(case: case_.Case) -> model.Decision:
     assert case.inputs.wanted is not None
     state = model.State(
         revision=case.inputs.wanted,
-        phase=modeldeployment.Phase.WARMING_UP,
+        phase=rollout_status.Phase.WARMING_UP,
         started_at=case.now,
         reason=model.Reason.PODS_STARTING,
         message=f"Pods of revision {case.inputs.wanted} start.",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import checks, health, model, progress, settle
 
 
 def not_warm(case: case_.Case) -> model.Decision | None:
     """Not every pod is ready."""
-    if case.rollout.phase is not modeldeployment.Phase.WARMING_UP or case.health.warm:
+    if case.rollout.phase is not rollout_status.Phase.WARMING_UP or case.health.warm:
         return None
     reason, message = checks.waiting_for_pods(case)
     return settle.hold(case, reason, message, warning=case.health.effect is health.CauseClass.ENVIRONMENT)
@@ -17,7 +17,7 @@ def not_warm(case: case_.Case) -> model.Decision | None:
 
 def warm(case: case_.Case) -> model.Decision | None:
     """Every pod is ready: the first step, or the one where the pods were lost."""
-    if case.rollout.phase is not modeldeployment.Phase.WARMING_UP:
+    if case.rollout.phase is not rollout_status.Phase.WARMING_UP:
         return None
     known = case.inputs.plan is not None and case.inputs.plan.index(case.rollout.step) is not None
     if known:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.api import modeldeployment, naming
+from sluice.api import modeldeployment, naming, rollout_spec
 from sluice.api import template as template_api
 
 METADATA = {"name": "chat", "namespace": "team"}
@@ -33,13 +33,13 @@ def test_an_absent_status_reads_as_never_seen() -> None:
 @pytest.mark.parametrize(("weight", "points"), [(0, 0), (5, 500), (100, 10_000), ("0.5", 50), ("12.34", 1234), ("100", 10_000)])
 def test_weight_in_basis_points(weight: int | str, points: int) -> None:
     """Both forms of a weight mean hundredths of a percent."""
-    assert modeldeployment.weight_basis_points(weight) == points
+    assert rollout_spec.weight_basis_points(weight) == points
 
 
 @given(st.integers(min_value=0, max_value=10_000))
 def test_weight_text_is_the_inverse(points: int) -> None:
     """Status shows a weight that reads back as the same."""
-    assert modeldeployment.weight_basis_points(modeldeployment.weight_text(points)) == points
+    assert rollout_spec.weight_basis_points(rollout_spec.weight_text(points)) == points
 
 
 def test_quantities_may_be_numbers() -> None:

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.api import evalgate, modeldeployment
+from sluice.api import evalgate, rollout_status
 from sluice.evals import result as results
 from sluice.evals import verdict
 
-V = modeldeployment.Verdict
+V = rollout_status.Verdict
 SHA = "ab" * 32
 
 
@@ -48,12 +48,12 @@ def counts(passed: int, failed: int, errors: int = 0) -> results.EvalResult:
     ],
 )
 def test_the_counts_decide(
-    minimum: str, outcome: results.Outcome | None, expected: tuple[modeldeployment.Verdict, str], reason: str
+    minimum: str, outcome: results.Outcome | None, expected: tuple[rollout_status.Verdict, str], reason: str
 ) -> None:
     """Each closed case once, and each fits the API."""
     status = verdict.status("quality", spec(minimum), outcome)
     assert (status.verdict, status.reason) == expected, reason
-    assert modeldeployment.GateStatus.model_validate(status.to_wire()) == status
+    assert rollout_status.GateStatus.model_validate(status.to_wire()) == status
 
 
 def test_a_status_reads_well() -> None:

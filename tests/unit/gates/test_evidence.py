@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.gates import evidence, plans, sequential
 
-V = modeldeployment.Verdict
+V = rollout_status.Verdict
 R = evidence.Reason
 MARGIN = plans.MetricPlan("slo", "errors", "ErrorRate", sequential.Margin(0.01), plans.Require.NO_HARM, 0.01)
 LIMIT = dataclasses.replace(MARGIN, bound=sequential.Limit(0.02))
@@ -46,13 +46,13 @@ def after(frozen: plans.MetricPlan, *blocks: sequential.Block) -> evidence.Metri
     ],
 )
 def test_the_verdict_follows_the_evidence(
-    state: evidence.MetricEvidence, expected: tuple[modeldeployment.Verdict, evidence.Reason], reason: str
+    state: evidence.MetricEvidence, expected: tuple[rollout_status.Verdict, evidence.Reason], reason: str
 ) -> None:
     """Each closed case once."""
     assert state.verdict() == expected, reason
     status = state.status(rate=5.0)
     assert (status.verdict, status.reason) == expected
-    assert modeldeployment.GateStatus.model_validate(status.to_wire()) == status
+    assert rollout_status.GateStatus.model_validate(status.to_wire()) == status
 
 
 def test_an_unreadable_source_never_passes() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import modeldeployment, rollout_status
 from sluice.reconcile import evidence
 from sluice.reconcile.models import store
 from sluice.rollout import plan
@@ -33,7 +33,7 @@ def opened(book: evidence.Book, persisted: str | None = None, revision: str = "n
     return book.open(parts.KEY, revision=revision, stable="old", plan=PLAN, persisted=persisted)
 
 
-def verdict(family: evidence.Family) -> modeldeployment.GateStatus:
+def verdict(family: evidence.Family) -> rollout_status.GateStatus:
     (status,) = family.statuses(has_baseline=True)
     return status
 
@@ -43,7 +43,7 @@ def test_harm_is_found() -> None:
     family = opened(evidence.Book())
     changed = [family.observe(reading(at, good=0, bad=10 * at), seconds=1, settling=False) for at in range(1, 12)]
     assert any(changed)
-    assert verdict(family).verdict is modeldeployment.Verdict.FAIL
+    assert verdict(family).verdict is rollout_status.Verdict.FAIL
 
 
 def test_resumes_with_what_happened_meanwhile() -> None:
@@ -56,7 +56,7 @@ def test_resumes_with_what_happened_meanwhile() -> None:
     after.observe(reading(10, good=300, bad=200), seconds=7, settling=False)
     assert not after.resumed
     assert verdict(after).n == 400
-    assert verdict(after).verdict is modeldeployment.Verdict.FAIL
+    assert verdict(after).verdict is rollout_status.Verdict.FAIL
 
 
 def damaged() -> list[Any]:
@@ -81,7 +81,7 @@ def test_damaged_evidence_is_no_error(text: str) -> None:
     family = opened(evidence.Book(), text)
     for at in range(1, 12):
         family.observe(reading(at, good=0, bad=10 * at), seconds=1, settling=False)
-    assert verdict(family).verdict is modeldeployment.Verdict.FAIL
+    assert verdict(family).verdict is rollout_status.Verdict.FAIL
 
 
 def test_silence_is_an_error_and_no_pass() -> None:
@@ -93,16 +93,16 @@ def test_silence_is_an_error_and_no_pass() -> None:
     changes = [family.observe({"proxy": None}, seconds=1, settling=False) for _ in range(5)]
     assert any(changes)
     assert not family.source_ok
-    assert verdict(family).verdict is modeldeployment.Verdict.ERROR
+    assert verdict(family).verdict is rollout_status.Verdict.ERROR
     family.observe(reading(9, good=6, bad=0), seconds=1, settling=False)
-    assert verdict(family).verdict is modeldeployment.Verdict.INCONCLUSIVE
+    assert verdict(family).verdict is rollout_status.Verdict.INCONCLUSIVE
 
 
 def test_nothing_is_given_before_the_first_reading() -> None:
     """Until a proxy has been read once, weight would be given blind; the verdict is open meanwhile, not an error."""
     family = opened(evidence.Book())
     assert not family.source_ok
-    assert verdict(family).verdict is modeldeployment.Verdict.INCONCLUSIVE
+    assert verdict(family).verdict is rollout_status.Verdict.INCONCLUSIVE
     family.observe({"proxy": None}, seconds=1, settling=False)
     assert not family.source_ok
     assert family.observe(reading(2, good=1, bad=0), seconds=1, settling=False), "the rollout is woken"

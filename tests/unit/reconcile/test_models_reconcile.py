@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.kube import errors, resources
 from sluice.reconcile import evidence
 from sluice.rollout import model as rollout
@@ -16,7 +16,7 @@ from tests.support import statuses
 from tests.unit.reconcile import parts
 
 HALF = [{"name": "half", "weight": 50, "hold": "10m"}]
-Verdict = modeldeployment.Verdict
+Verdict = rollout_status.Verdict
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def halfway(world: parts.World) -> None:
 
 def fail_gate(world: parts.World, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on the live gate has proven harm."""
-    failed = modeldeployment.GateStatus(name="default", metric="errors", verdict=Verdict.FAIL, n=40)
+    failed = rollout_status.GateStatus(name="default", metric="errors", verdict=Verdict.FAIL, n=40)
     monkeypatch.setattr(evidence.Family, "statuses", lambda *_, **__: (failed,))
 
 
@@ -167,7 +167,7 @@ async def test_status_is_written_at_most_every_ten_seconds_for_numbers(
 ) -> None:
     """While only numbers change the status waits; a verdict that changes is written at once."""
     await halfway(world)
-    said = modeldeployment.GateStatus(name="default", metric="errors", verdict=Verdict.INCONCLUSIVE, n=1)
+    said = rollout_status.GateStatus(name="default", metric="errors", verdict=Verdict.INCONCLUSIVE, n=1)
     monkeypatch.setattr(evidence.Family, "statuses", lambda *_, **__: (said,))
     await world.reconcile()
     start, times = world.clock.monotonic(), []
@@ -280,7 +280,7 @@ async def test_waits_for_proxies_after_the_rollout(world: parts.World) -> None:
 
 def test_messages_of_decisions_are_not_kept() -> None:
     """A state survives the status: what is read back is what was written."""
-    state = rollout.State("abc", modeldeployment.Phase.PROGRESSING, 1.5, "half", 5000, 3, 2.25, had_traffic=True, reason="R")
+    state = rollout.State("abc", rollout_status.Phase.PROGRESSING, 1.5, "half", 5000, 3, 2.25, had_traffic=True, reason="R")
     assert rollout.from_status(rollout.to_status(state)) == state
 
 

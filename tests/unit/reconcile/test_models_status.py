@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.api import modeldeployment
+from sluice.api import modeldeployment, rollout_status
 from sluice.reconcile.models import status
 from sluice.rollout import health
 from sluice.rollout import model as rollout
@@ -46,12 +46,12 @@ SERVING = status.View(
     epoch=1,
     split=True,
 )
-ROLLING = modeldeployment.RolloutStatus(revision="b", phase=modeldeployment.Phase.PROGRESSING, step="half", weight="50")
-REJECTION = modeldeployment.LastRollout(
-    revision="b", outcome=modeldeployment.Outcome.REJECTED, reason="CrashLoop", message="it ended three times"
+ROLLING = rollout_status.RolloutStatus(revision="b", phase=rollout_status.Phase.PROGRESSING, step="half", weight="50")
+REJECTION = rollout_status.LastRollout(
+    revision="b", outcome=rollout_status.Outcome.REJECTED, reason="CrashLoop", message="it ended three times"
 )
-WAITING = modeldeployment.RolloutStatus(
-    revision="b", phase=modeldeployment.Phase.WARMING_UP, reason="Unschedulable", message="0 of 2 pods are ready."
+WAITING = rollout_status.RolloutStatus(
+    revision="b", phase=rollout_status.Phase.WARMING_UP, reason="Unschedulable", message="0 of 2 pods are ready."
 )
 NO_GPU = health.Trouble(
     health.Cause.UNSCHEDULABLE, health.CauseClass.ENVIRONMENT, "Pod chat-a-1 asks for 8 nvidia.com/gpu. Environment: add nodes."
@@ -61,8 +61,8 @@ LOADING = health.Trouble(health.Cause.STARTING, health.CauseClass.NONE, "Pod cha
 PROBLEM = status.Problem(status.Reason.GATEWAY_NOT_FOUND, "Cannot resolve spec.gatewayRefs[0]: there is none")
 
 
-def gate(verdict: modeldeployment.Verdict, n: int = 0) -> modeldeployment.GateStatus:
-    return modeldeployment.GateStatus(name="slo", metric="errors", verdict=verdict, n=n)
+def gate(verdict: rollout_status.Verdict, n: int = 0) -> rollout_status.GateStatus:
+    return rollout_status.GateStatus(name="slo", metric="errors", verdict=verdict, n=n)
 
 
 def said(view: status.View) -> dict[str, tuple[str, str]]:
@@ -188,18 +188,18 @@ VIEWS = st.builds(
     rollout=st.one_of(
         st.none(),
         st.builds(
-            modeldeployment.RolloutStatus,
+            rollout_status.RolloutStatus,
             revision=st.just("b"),
-            phase=st.sampled_from(modeldeployment.Phase),
+            phase=st.sampled_from(rollout_status.Phase),
             step=st.sampled_from([None, "half"]),
             reason=st.sampled_from([None, "Holding"]),
             message=st.sampled_from([None, "text"]),
             gates=st.lists(
                 st.builds(
-                    modeldeployment.GateStatus,
+                    rollout_status.GateStatus,
                     name=st.just("slo"),
                     metric=st.just("errors"),
-                    verdict=st.sampled_from(modeldeployment.Verdict),
+                    verdict=st.sampled_from(rollout_status.Verdict),
                 ),
                 max_size=2,
             ).map(tuple),
@@ -247,10 +247,10 @@ def test_what_is_ready_serves(view: status.View) -> None:
 @pytest.mark.parametrize(
     ("change", "calm"),
     [
-        ({"gates": (gate(modeldeployment.Verdict.RUNNING, 5),)}, True),
+        ({"gates": (gate(rollout_status.Verdict.RUNNING, 5),)}, True),
         ({"message": "another"}, True),
-        ({"gates": (gate(modeldeployment.Verdict.FAIL),)}, False),
-        ({"phase": modeldeployment.Phase.ROLLING_BACK}, False),
+        ({"gates": (gate(rollout_status.Verdict.FAIL),)}, False),
+        ({"phase": rollout_status.Phase.ROLLING_BACK}, False),
         ({"step": "other"}, False),
         ({"weight": "51"}, False),
         ({"reason": "Holding"}, False),
@@ -259,7 +259,7 @@ def test_what_is_ready_serves(view: status.View) -> None:
 )  # fmt: skip
 def test_only_numbers_and_texts_wait(change: dict[str, Any], calm: bool) -> None:
     """A change of phase, step, weight, epoch, reason or verdict is written at once."""
-    before = ROLLING.model_copy(update={"gates": (gate(modeldeployment.Verdict.RUNNING),)})
+    before = ROLLING.model_copy(update={"gates": (gate(rollout_status.Verdict.RUNNING),)})
     after = before.model_copy(update=change)
     old, new = (status.build_status(dataclasses.replace(SERVING, rollout=each), now=NOW) for each in (before, after))
     assert status.is_calm(old, new) is calm

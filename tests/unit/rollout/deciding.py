@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import decide, health, model
 from sluice.workloads import revision
 from tests.unit.rollout import scenario
 
 Label = revision.OutcomeLabel
-Verdict = modeldeployment.Verdict
-Phase = modeldeployment.Phase
+Verdict = rollout_status.Verdict
+Phase = rollout_status.Phase
 
 NOW = 1_000_000.0
 READY = health.Health(2, 2)
@@ -39,9 +39,9 @@ def rollout(phase: Phase = Phase.PROGRESSING, **changes: Any) -> model.State:
     return dataclasses.replace(state, **changes)
 
 
-def gate(pair: tuple[str, str], verdict: Verdict, **rest: Any) -> modeldeployment.GateStatus:
+def gate(pair: tuple[str, str], verdict: Verdict, **rest: Any) -> rollout_status.GateStatus:
     """What a gate says."""
-    return modeldeployment.GateStatus(name=pair[0], metric=pair[1], verdict=verdict, **rest)
+    return rollout_status.GateStatus(name=pair[0], metric=pair[1], verdict=verdict, **rest)
 
 
 PASSED = tuple(gate(pair, Verdict.PASS) for pair in (scenario.EVAL, scenario.METRIC, scenario.ANALYSIS))
@@ -76,6 +76,6 @@ def sick(how: health.Health) -> model.Revision:
     return dataclasses.replace(NEW, health=how)
 
 
-def said(pair: tuple[str, str], verdict: Verdict) -> tuple[modeldeployment.GateStatus, ...]:
+def said(pair: tuple[str, str], verdict: Verdict) -> tuple[rollout_status.GateStatus, ...]:
     """Everything passed but this."""
     return tuple(gate(pair, verdict) if (each.name, each.metric) == pair else each for each in PASSED)

@@ -6,20 +6,20 @@ import dataclasses
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import decide, model
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
 Label = revision.OutcomeLabel
-Phase = modeldeployment.Phase
+Phase = rollout_status.Phase
 NOW = deciding.NOW
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.IDLE])
 @pytest.mark.parametrize("verdicts", [(), deciding.PASSED], ids=["undecided", "passed"])
 def test_a_rollout_goes_on_as_if_its_revision_were_still_wanted(
-    phase: Phase, verdicts: tuple[modeldeployment.GateStatus, ...]
+    phase: Phase, verdicts: tuple[rollout_status.GateStatus, ...]
 ) -> None:
     """It is neither withdrawn nor superseded, in no phase."""
     inputs = deciding.facts(deciding.rollout(phase), plan=scenario.make_plan(), verdicts=verdicts)
@@ -28,7 +28,7 @@ def test_a_rollout_goes_on_as_if_its_revision_were_still_wanted(
 
 def test_a_failing_gate_still_takes_the_revision_back() -> None:
     """Protection does not depend on what is wanted."""
-    failed = (deciding.gate(scenario.ANALYSIS, modeldeployment.Verdict.FAIL),)
+    failed = (deciding.gate(scenario.ANALYSIS, rollout_status.Verdict.FAIL),)
     inputs = deciding.facts(deciding.rollout(), plan=scenario.make_plan(), verdicts=failed)
     decision = decide.decide(dataclasses.replace(inputs, wanted=None), NOW)
     assert decision.order is model.Order.PROXIES_FIRST

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import model
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
 Label = revision.OutcomeLabel
-Verdict = modeldeployment.Verdict
-Phase = modeldeployment.Phase
-Outcome = modeldeployment.Outcome
+Verdict = rollout_status.Verdict
+Phase = rollout_status.Phase
+Outcome = rollout_status.Outcome
 
 
 def test_promotion_goes_from_weight_to_label_to_end() -> None:

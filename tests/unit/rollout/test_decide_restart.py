@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import model
 from tests.unit.rollout import deciding, scenario
 
-Verdict = modeldeployment.Verdict
-Phase = modeldeployment.Phase
+Verdict = rollout_status.Verdict
+Phase = rollout_status.Phase
 
 
 def test_what_was_sent_but_not_written_counts() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import health, model
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
 Label = revision.OutcomeLabel
-Verdict = modeldeployment.Verdict
-Phase = modeldeployment.Phase
-Outcome = modeldeployment.Outcome
+Verdict = rollout_status.Verdict
+Phase = rollout_status.Phase
+Outcome = rollout_status.Outcome
 
 FAILURES = [
     ({"verdicts": deciding.said(scenario.METRIC, Verdict.FAIL)}, "GateFailed", "a gate of the step"),

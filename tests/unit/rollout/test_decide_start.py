@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from sluice.api import evalgate, modeldeployment
+from sluice.api import evalgate, rollout_status
 from sluice.rollout import health, model, plan
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
 Label = revision.OutcomeLabel
-Phase = modeldeployment.Phase
+Phase = rollout_status.Phase
 
 STARTS = [
     ({"wanted": "old"}, None, (), "the stable revision is wanted: nothing to do"),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import model
 from tests.unit.rollout import deciding, scenario
 
-Verdict = modeldeployment.Verdict
-Phase = modeldeployment.Phase
+Verdict = rollout_status.Verdict
+Phase = rollout_status.Phase
 
 HOLDS = [
     ({}, "Holding", "the hold is not over"),

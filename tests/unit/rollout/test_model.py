@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import model
 from sluice.workloads import revision
 
-PHASES = [phase for phase in modeldeployment.Phase if phase is not modeldeployment.Phase.IDLE]
+PHASES = [phase for phase in rollout_status.Phase if phase is not rollout_status.Phase.IDLE]
 TIMES = st.floats(0, 4e9).map(model.at)
 
 STATES = st.builds(
@@ -27,10 +27,10 @@ STATES = st.builds(
     had_traffic=st.booleans(),
     gates=st.lists(
         st.builds(
-            modeldeployment.GateStatus,
+            rollout_status.GateStatus,
             name=st.just("slo"),
             metric=st.sampled_from(["errors", "ttft"]),
-            verdict=st.sampled_from(modeldeployment.Verdict),
+            verdict=st.sampled_from(rollout_status.Verdict),
             n=st.integers(0, 10**9),
         ),
         max_size=2,
@@ -46,12 +46,12 @@ def test_a_state_survives_the_status_and_its_wire_form(state: model.State) -> No
     status = model.to_status(state)
     assert status is not None
 
-    assert model.from_status(modeldeployment.RolloutStatus.model_validate(status.to_wire())) == state
+    assert model.from_status(rollout_status.RolloutStatus.model_validate(status.to_wire())) == state
 
 
 def test_no_rollout_is_no_status() -> None:
     """Idle is the absence of a state."""
-    idle = modeldeployment.RolloutStatus(revision="a", phase=modeldeployment.Phase.IDLE)
+    idle = rollout_status.RolloutStatus(revision="a", phase=rollout_status.Phase.IDLE)
 
     assert model.to_status(None) is None
     assert model.from_status(None) is model.from_status(idle) is None
@@ -60,8 +60,8 @@ def test_no_rollout_is_no_status() -> None:
 @given(weight=st.text(max_size=8), started=st.text(max_size=12), entered=st.none() | st.text(max_size=12))
 def test_a_spoiled_status_still_reads(weight: str, started: str, entered: str | None) -> None:
     """Total: whatever somebody wrote there, the rollout goes on from a legal state."""
-    status = modeldeployment.RolloutStatus(
-        revision="a", phase=modeldeployment.Phase.PROGRESSING, weight=weight, started_at=started, step_entered_at=entered
+    status = rollout_status.RolloutStatus(
+        revision="a", phase=rollout_status.Phase.PROGRESSING, weight=weight, started_at=started, step_entered_at=entered
     )
 
     state = model.from_status(status)
@@ -72,7 +72,7 @@ def test_a_spoiled_status_still_reads(weight: str, started: str, entered: str | 
 
 def test_a_long_log_fits_into_the_status() -> None:
     """The CRD bounds messages; the end of one is cut rather than the write refused."""
-    status = model.to_status(model.State("a", modeldeployment.Phase.ROLLING_BACK, 0.0, message="x" * 9000))
+    status = model.to_status(model.State("a", rollout_status.Phase.ROLLING_BACK, 0.0, message="x" * 9000))
 
     assert status is not None
     assert status.message is not None
@@ -84,9 +84,9 @@ def test_a_long_log_fits_into_the_status() -> None:
     [
         ({}, False),
         ({"message": "1 of 2 pods"}, False),
-        ({"gates": (modeldeployment.GateStatus(name="slo", metric="errors", verdict="Inconclusive", n=50),)}, False),
-        ({"gates": (modeldeployment.GateStatus(name="slo", metric="errors", verdict="Pass", n=50),)}, True),
-        ({"phase": modeldeployment.Phase.PROMOTING}, True),
+        ({"gates": (rollout_status.GateStatus(name="slo", metric="errors", verdict="Inconclusive", n=50),)}, False),
+        ({"gates": (rollout_status.GateStatus(name="slo", metric="errors", verdict="Pass", n=50),)}, True),
+        ({"phase": rollout_status.Phase.PROMOTING}, True),
         ({"step": "half"}, True),
         ({"epoch": 8}, True),
         ({"reason": "Unschedulable"}, True),
@@ -94,8 +94,8 @@ def test_a_long_log_fits_into_the_status() -> None:
 )
 def test_only_figures_may_wait(change: dict[str, object], urgent: bool) -> None:
     """A status whose phase, step or verdict changed is written at once, one whose counts did is not."""
-    gates = (modeldeployment.GateStatus(name="slo", metric="errors", verdict=modeldeployment.Verdict.INCONCLUSIVE, n=9),)
-    old = model.State("a", modeldeployment.Phase.PROGRESSING, 0.0, step="some", epoch=7, gates=gates)
+    gates = (rollout_status.GateStatus(name="slo", metric="errors", verdict=rollout_status.Verdict.INCONCLUSIVE, n=9),)
+    old = model.State("a", rollout_status.Phase.PROGRESSING, 0.0, step="some", epoch=7, gates=gates)
 
     assert model.is_urgent(old, dataclasses.replace(old, **change)) is urgent  # type: ignore[arg-type]
 

@@ -9,13 +9,13 @@ import dataclasses
 import enum
 from typing import Any
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.rollout import decide, health, model, plan
 from sluice.workloads import revision
 from tests.unit.rollout import scenario
 
 Label = revision.OutcomeLabel
-Verdict = modeldeployment.Verdict
+Verdict = rollout_status.Verdict
 PROXIES = 2
 DESIRED = 2
 LIVE_NEEDS = {scenario.METRIC: 4, scenario.ANALYSIS: 9}
@@ -86,7 +86,7 @@ class World:
     wanted: str | None = None
     # the API server
     api_up: bool = True
-    status: modeldeployment.RolloutStatus | None = None
+    status: rollout_status.RolloutStatus | None = None
     status_epoch: int = 0
     status_version: int = 0
     last: model.Ended | None = None
@@ -102,7 +102,7 @@ class World:
     # the operator
     sent: model.Sent | None = None
     acks: list[int] = dataclasses.field(default_factory=lambda: [-1] * PROXIES)
-    cached: tuple[modeldeployment.RolloutStatus | None, int, int] = (None, 0, 0)
+    cached: tuple[rollout_status.RolloutStatus | None, int, int] = (None, 0, 0)
     source_ok: bool = True
     crash_after: int | None = None
     pushed: list[model.Traffic] = dataclasses.field(default_factory=list)
@@ -197,12 +197,12 @@ class World:
             for name, known in self.revisions.items()
         )
 
-    def verdicts(self, name: str | None) -> tuple[modeldeployment.GateStatus, ...]:
+    def verdicts(self, name: str | None) -> tuple[rollout_status.GateStatus, ...]:
         """What gates say of a revision."""
         if name is None:
             return ()
         metrics = [
-            modeldeployment.GateStatus(
+            rollout_status.GateStatus(
                 name=gate,
                 metric=metric,
                 verdict=self.seen.get((name, gate, metric), Verdict.INCONCLUSIVE)
@@ -212,7 +212,7 @@ class World:
             for gate, metric in (scenario.METRIC, scenario.ANALYSIS)
         ]
         evals = [
-            modeldeployment.GateStatus(name=gate, metric=metric, verdict=verdict)
+            rollout_status.GateStatus(name=gate, metric=metric, verdict=verdict)
             for (of, gate, metric), verdict in self.seen.items()
             if of == name and (gate, metric) == scenario.EVAL
         ]
@@ -232,7 +232,7 @@ class World:
         if self.sent is not None and decision.traffic.stable == self.sent.traffic.stable:
             lowered = decision.traffic.weight < self.sent.traffic.weight
             assert not lowered or decision.order is model.Order.PROXIES_FIRST, "a rollback does not wait for the API server"
-        assert decision.state is None or decision.state.phase is not modeldeployment.Phase.IDLE
+        assert decision.state is None or decision.state.phase is not rollout_status.Phase.IDLE
         assert model.from_status(model.to_status(decision.state)) == decision.state, "the state survives the status"
         if not self.api_up:
             assert not decision.labels

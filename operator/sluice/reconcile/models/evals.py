@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from sluice.api import evalgate, modeldeployment
+from sluice.api import evalgate, rollout_status
 from sluice.engine import clock as clock_
 from sluice.evals import registry, request, verdict
 from sluice.evals import result as results
@@ -35,7 +35,7 @@ class Evals:
 
     def statuses(
         self, observed: gather.Observed, plan: rollout_plan.Plan, candidate: revision.Revision
-    ) -> tuple[modeldeployment.GateStatus, ...]:
+    ) -> tuple[rollout_status.GateStatus, ...]:
         """What every eval of the plan says of the candidate; one that was never started says nothing."""
         said = []
         for gate, one in _evals(plan):

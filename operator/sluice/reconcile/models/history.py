@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from sluice.api import history as api
-from sluice.api import modeldeployment, naming
+from sluice.api import naming, rollout_status
 from sluice.kube import resources
 from sluice.reconcile import objects as applier_
 from sluice.reconcile.models import gather, objects
@@ -18,7 +18,7 @@ from sluice.rollout import model as rollout
 from sluice.workloads import files, outcome, revision
 
 DIGEST_LENGTH: Final = 12
-_RESULTS: Final = tuple(modeldeployment.Outcome)
+_RESULTS: Final = tuple(rollout_status.Outcome)
 
 
 def entries(revisions: Iterable[revision.Revision], *, limit: int) -> tuple[api.HistoryEntry, ...]:
@@ -27,15 +27,15 @@ def entries(revisions: Iterable[revision.Revision], *, limit: int) -> tuple[api.
     return tuple(_entry(known) for known in newest)[: limit + api.ENTRIES_MAX - api.LIMIT_MAX]
 
 
-def last_rollout(revisions: Iterable[revision.Revision]) -> modeldeployment.LastRollout | None:
+def last_rollout(revisions: Iterable[revision.Revision]) -> rollout_status.LastRollout | None:
     """How the latest rollout ended, as far as the revisions remember it: for a status that was lost."""
     ended = [known for known in revisions if known.result is not None and known.result.outcome in _RESULTS]
     latest = max(ended, key=lambda known: known.result.finished_at if known.result is not None else "", default=None)
     if latest is None or latest.result is None:
         return None
-    return modeldeployment.LastRollout(
+    return rollout_status.LastRollout(
         revision=latest.hash,
-        outcome=modeldeployment.Outcome(latest.result.outcome),
+        outcome=rollout_status.Outcome(latest.result.outcome),
         reason=latest.result.reason[:64],
         message=latest.result.message,
         started_at=latest.result.started_at,

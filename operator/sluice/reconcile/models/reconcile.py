@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Final
 
-from sluice.api import base, durations, modeldeployment, naming
+from sluice.api import base, durations, modeldeployment, naming, rollout_status
 from sluice.engine import clock as clock_
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
@@ -250,7 +250,7 @@ class ModelReconciler:
         state: rollout.State | None,
         plan: rollout_plan.Plan | None,
         family: evidence.Family | None,
-    ) -> tuple[modeldeployment.GateStatus, ...]:
+    ) -> tuple[rollout_status.GateStatus, ...]:
         candidate = observed.find(state.revision) if state is not None else None
         if plan is None or candidate is None:
             return ()
@@ -352,7 +352,7 @@ class ModelReconciler:
         self.numbers.set_rollout(
             metadata.namespace,
             metadata.name,
-            phase=(decision.state.phase if decision.state is not None else modeldeployment.Phase.IDLE).value,
+            phase=(decision.state.phase if decision.state is not None else rollout_status.Phase.IDLE).value,
             weights={known: share / rollout.FULL_WEIGHT for known, share in shares.items() if known is not None},
         )
 

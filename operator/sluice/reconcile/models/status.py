@@ -9,7 +9,7 @@ import dataclasses
 import enum
 from collections.abc import Iterator
 
-from sluice.api import conditions, history, modeldeployment
+from sluice.api import conditions, history, modeldeployment, rollout_status
 from sluice.reconcile.models import autoscaling
 from sluice.rollout import health
 from sluice.rollout import model as rollout_model  # a field is named rollout
@@ -110,8 +110,8 @@ class View:
     selector: str | None
     wanted_ready: bool
     """Whether all pods of the wanted revision are ready."""
-    rollout: modeldeployment.RolloutStatus | None
-    last_rollout: modeldeployment.LastRollout | None
+    rollout: rollout_status.RolloutStatus | None
+    last_rollout: rollout_status.LastRollout | None
     epoch: int
     split: bool
     waiting: rollout_model.Notice | None = None
@@ -219,7 +219,7 @@ def _reason(trouble: health.Trouble | None, otherwise: Reason) -> str:
     return trouble.cause
 
 
-def _progress(rollout: modeldeployment.RolloutStatus) -> str:
+def _progress(rollout: rollout_status.RolloutStatus) -> str:
     step = f", step {rollout.step} at {rollout.weight} %" if rollout.step else ""
     text = f"Revision {rollout.revision} is {rollout.phase.value}{step}"
     return f"{text}: {rollout.message}" if rollout.message else text
@@ -300,13 +300,13 @@ def _model_loaded(view: View) -> conditions.Condition:
     return conditions.make(Type.MODEL_LOADED, False, Reason.LOADING, f"Not all pods of revision {view.wanted.hash} are ready")
 
 
-def _canary_healthy(rollout: modeldeployment.RolloutStatus) -> conditions.Condition:
+def _canary_healthy(rollout: rollout_status.RolloutStatus) -> conditions.Condition:
     verdicts = {gate.verdict for gate in rollout.gates}
-    if modeldeployment.Verdict.FAIL in verdicts:
-        failed = next(gate for gate in rollout.gates if gate.verdict is modeldeployment.Verdict.FAIL)
+    if rollout_status.Verdict.FAIL in verdicts:
+        failed = next(gate for gate in rollout.gates if gate.verdict is rollout_status.Verdict.FAIL)
         message = f"{failed.name}/{failed.metric}: {failed.message or failed.reason or 'harm is proven'}"
         return conditions.make(Type.CANARY_HEALTHY, False, Reason.GATE_FAILED, message)
-    if verdicts and verdicts == {modeldeployment.Verdict.PASS}:
+    if verdicts and verdicts == {rollout_status.Verdict.PASS}:
         return conditions.make(Type.CANARY_HEALTHY, True, Reason.GATES_PASS, "Every gate passes so far")
     return conditions.make(Type.CANARY_HEALTHY, None, Reason.MEASURING, "There is not enough evidence yet")
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sluice.api import modeldeployment
+from sluice.api import rollout_status
 from sluice.reconcile import evidence
 from sluice.reconcile.models import gather, objects
 from sluice.rollout import model as rollout
@@ -68,9 +68,9 @@ def _labelled(known: revision.Revision, write: rollout.LabelWrite | None) -> rev
     return dataclasses.replace(known, outcome=write.outcome, number=number, result=result)
 
 
-def last_rollout(ended: rollout.Ended, now: float) -> modeldeployment.LastRollout:
+def last_rollout(ended: rollout.Ended, now: float) -> rollout_status.LastRollout:
     """How a rollout ended, for the status."""
-    return modeldeployment.LastRollout(
+    return rollout_status.LastRollout(
         revision=ended.revision,
         outcome=ended.outcome,
         reason=ended.reason,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import conditions, modeldeployment
+from sluice.api import conditions, rollout_status
 from sluice.reconcile.models import autoscaling, gather, history, resolved, status, store
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
@@ -105,7 +105,7 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
     )
 
 
-def _last_rollout(observed: gather.Observed, decision: rollout.Decision, now: float) -> modeldeployment.LastRollout | None:
+def _last_rollout(observed: gather.Observed, decision: rollout.Decision, now: float) -> rollout_status.LastRollout | None:
     """How the latest rollout ended; where the status was lost, as far as the revisions remember it."""
     if decision.ended is not None:
         return store.last_rollout(decision.ended, now)

@@ -1,0 +1,129 @@
+"""`spec.rollout` of a ModelDeployment: how a new revision is judged and promoted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import pydantic
+
+from sluice.api import base
+
+
+class GateRef(base.ApiModel):
+    """Names an EvalGate of the same namespace."""
+
+    name: Annotated[str, pydantic.Field(min_length=1, max_length=50, description="The EvalGate's name.")]
+
+
+WEIGHT_PATTERN: Final = r"^(100(\.0{1,2})?|[0-9]{1,2}(\.[0-9]{1,2})?)$"
+
+Weight = Annotated[
+    int | str,
+    pydantic.Field(
+        description='Percent of traffic for the new revision, 0 to 100: an integer, or a string such as "0.5".',
+        json_schema_extra={
+            "x-kubernetes-int-or-string": True,
+            "minimum": 0,
+            "maximum": 100,
+            "pattern": WEIGHT_PATTERN,
+        },
+    ),
+]
+
+
+class Step(base.ApiModel):
+    """One step of a canary: set the weight, hold it, pass the gates."""
+
+    name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the step; unique among the steps.")]
+    weight: Weight
+    hold: Annotated[
+        base.Duration | None,
+        pydantic.Field(
+            description="How long the step lasts at least. Default: 0s.",
+            json_schema_extra=base.duration_between("hold", "0s", "720h"),
+        ),
+    ] = None
+    gates: Annotated[
+        tuple[GateRef, ...] | None,
+        pydantic.Field(
+            max_length=8,
+            description="EvalGates that must pass before the next step. Evals run when the step is entered.",
+            json_schema_extra=base.map_list("name"),
+        ),
+    ] = None
+
+
+class Canary(base.ApiModel):
+    """Traffic moves to the new revision in steps."""
+
+    steps: Annotated[
+        tuple[Step, ...] | None,
+        pydantic.Field(
+            min_length=1,
+            max_length=16,
+            description="Steps in order. Default: 5, 25 and 50 percent for 10 minutes each.",
+            json_schema_extra=base.map_list("name"),
+        ),
+    ] = None
+    step_deadline: Annotated[
+        base.Duration,
+        pydantic.Field(
+            description="After its hold, how long a step waits for its gates before it is rolled back.",
+            json_schema_extra=base.duration_between("stepDeadline", "1s", "720h"),
+        ),
+    ] = "2h"
+
+
+class Strategy(base.ApiModel):
+    """How traffic moves to a new revision."""
+
+    type: Annotated[Literal["Canary"], pydantic.Field(description="Which strategy; the member of the same name configures it.")]
+    canary: Annotated[Canary | None, pydantic.Field(description="Settings of the Canary strategy.")] = None
+
+
+class Evidence(base.ApiModel):
+    """How sure a verdict must be."""
+
+    false_rollback: Annotated[
+        base.Percent,
+        pydantic.Field(
+            description="Chance that a healthy revision is rolled back, over the whole rollout and all its metrics.",
+            json_schema_extra=base.validations(
+                base.cel(
+                    f"!{base.matches(base.PERCENT_PATTERN)} || "
+                    "(double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 20.0)",
+                    'falseRollback must be above "0%" and at most "20%", such as "1%"',
+                )
+            ),
+        ),
+    ] = "1%"
+
+
+class Rollout(base.ApiModel):
+    """How a new revision is judged and promoted."""
+
+    strategy: Annotated[Strategy | None, pydantic.Field(description="Default: Canary with its default steps.")] = None
+    analysis: Annotated[
+        tuple[GateRef, ...] | None,
+        pydantic.Field(
+            max_length=8,
+            description=(
+                "EvalGates whose metrics are watched during the whole rollout. Unset: the built-in `default` "
+                "(error rate at most one point above the stable revision). An empty list: none."
+            ),
+            json_schema_extra=base.map_list("name"),
+        ),
+    ] = None
+    evidence: Annotated[Evidence, pydantic.Field(description="How sure a verdict must be.")] = Evidence()
+
+
+def weight_basis_points(weight: int | str) -> int:
+    """A step's weight in hundredths of a percent, 0 to 10000: 5 -> 500, "0.5" -> 50."""
+    whole, _, fraction = str(weight).partition(".")
+    return int(whole) * 100 + int(fraction.ljust(2, "0") or 0)
+
+
+def weight_text(basis_points: int) -> str:
+    """The inverse of `weight_basis_points`, without needless decimals: 50 -> "0.5"."""
+    whole, rest = divmod(basis_points, 100)
+    return str(whole) if not rest else f"{whole}.{rest:02d}".rstrip("0")
