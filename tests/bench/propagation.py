@@ -25,6 +25,7 @@ from sluice.kube import cache, resources
 from sluice.kube import client as kube_client
 from sluice.reconcile import lookup, programmer, traffic
 from sluice.rollout import model as rollout
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import pod_template
 from sluice.xds import server
 from tests.support import controlplane, fleet, ports, upstream
@@ -85,7 +86,7 @@ async def write_status(
     epochs = itertools.count(1)
 
     async def write(weight: int) -> None:
-        sent = rollout.Traffic("stable", "canary" if weight else None, weight, next(epochs))
+        sent = rollout_traffic.Traffic("stable", "canary" if weight else None, weight, next(epochs))
         status = modeldeployment.ModelDeploymentStatus(epoch=sent.epoch, stable_revision="stable").to_wire()
         version = known.get(resources.MODEL_DEPLOYMENTS, NAMESPACE, MODEL)["metadata"]["resourceVersion"]  # type: ignore[index]
         written = await client.apply_status(resources.MODEL_DEPLOYMENTS, NAMESPACE, MODEL, status, resource_version=version)

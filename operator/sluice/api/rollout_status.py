@@ -75,6 +75,9 @@ class RolloutStatus(base.ApiModel):
     phase: Annotated[Phase, pydantic.Field(description="Where the rollout is.")]
     step: Annotated[str | None, pydantic.Field(max_length=63, description="The current step.")] = None
     weight: Annotated[str, pydantic.Field(max_length=8, description="Percent of traffic for the revision.")] = "0"
+    mirror: Annotated[
+        str | None, pydantic.Field(max_length=8, description="Percent of the requests that the revision gets a copy of.")
+    ] = None
     epoch: Annotated[int, pydantic.Field(ge=0, description="Rises with every change of traffic.")] = 0
     started_at: Annotated[
         str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Start of the rollout.")

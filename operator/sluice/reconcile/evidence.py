@@ -99,8 +99,10 @@ def metric_plans(plan: rollout_plan.Plan) -> tuple[plans.MetricPlan, ...]:
     """The live metrics of a rollout's plan with their shares of the chance of a false rollback."""
     live = plan.live_metrics()
     gates = {
-        gate: plan.gates[gate].model_copy(update={"metrics": tuple(metric for name, metric in live if name == gate)})
-        for gate, _ in live
+        each.gate: plan.gates[each.gate].model_copy(
+            update={"metrics": tuple(other.metric for other in live if other.gate == each.gate and not other.shadow)}
+        )
+        for each in live
     }
     return plans.build_plans(gates.items(), f"{plan.false_rollback * 100:.6f}%")
 

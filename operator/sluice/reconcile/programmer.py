@@ -18,7 +18,7 @@ from sluice.kube import resources
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import traffic as traffic_
 from sluice.reconcile.gateways import status
-from sluice.rollout import model as rollout
+from sluice.rollout import traffic as rollout_traffic
 from sluice.routing import inputs, translate
 from sluice.workloads import pod_template
 from sluice.xds import server
@@ -113,7 +113,7 @@ class Programmer:
     def _model(self, owner: gateway.Gateway, model: modeldeployment.ModelDeployment) -> inputs.ModelInput:
         metadata = model.metadata
         # Without a decision yet, what served goes on serving: one model that can't be decided must not lose its users.
-        in_force = self.table.traffic(lookup_.model_key(model)) or rollout.Traffic(stable=model.status.stable_revision)
+        in_force = self.table.traffic(lookup_.model_key(model)) or rollout_traffic.Traffic(stable=model.status.stable_revision)
         return inputs.ModelInput(
             namespace=metadata.namespace,
             name=metadata.name,

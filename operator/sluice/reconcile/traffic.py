@@ -10,6 +10,7 @@ import dataclasses
 
 from sluice.api import naming
 from sluice.rollout import model as rollout
+from sluice.rollout import traffic as rollout_traffic
 
 
 class StaleTrafficError(Exception):
@@ -34,7 +35,7 @@ class TrafficTable:
         entry = self._entries.get(model)
         return entry.sent if entry is not None else None
 
-    def traffic(self, model: naming.ObjectKey) -> rollout.Traffic | None:
+    def traffic(self, model: naming.ObjectKey) -> rollout_traffic.Traffic | None:
         """The traffic in force, if any."""
         entry = self._entries.get(model)
         return entry.sent.traffic if entry is not None else None

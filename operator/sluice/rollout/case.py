@@ -84,6 +84,15 @@ class Case:
         first = self.inputs.plan is not None and self.inputs.plan.first
         return self.inputs.split is not model.Split.NONE and not first and self.stable is not None
 
+    def may_be_asked_for(self, state: model.State) -> bool:
+        """Whether testers may ask for the revision in rollout: from the first step after those that come before any traffic."""
+        frozen = self.inputs.plan
+        if frozen is None or frozen.rules.override is None or not self.splits:
+            return False
+        reached = frozen.index(state.step)
+        progressing = state.phase is rollout_status.Phase.PROGRESSING
+        return progressing and reached is not None and reached >= len(frozen.before_traffic())
+
     def verdict(self, pair: Pair) -> rollout_status.GateStatus | None:
         """What a metric or eval says; None while it has said nothing."""
         return next((gate for gate in self.inputs.verdicts if (gate.name, gate.metric) == pair), None)

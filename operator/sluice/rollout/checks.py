@@ -69,6 +69,7 @@ def pods_lost(case: case_.Case) -> model.Decision | None:
         case.rollout,
         phase=rollout_status.Phase.WARMING_UP,
         weight=0,
+        mirror=0,
         step_entered_at=None,
         reason=reason,
         message=message,
@@ -90,7 +91,7 @@ def waiting_for_pods(case: case_.Case) -> tuple[str, str]:
 
 def measurement_failed(case: case_.Case) -> str | None:
     """What cannot be measured, as a message; None when everything that was measured could be."""
-    judged = case.watched() if case.rollout.weight else case.watched_evals()  # without traffic no metric can have data
+    judged = case.watched() if case.rollout.has_traffic else case.watched_evals()  # without traffic no metric can have data
     broken = next((gate for gate in judged if gate.verdict is rollout_status.Verdict.ERROR), None)
     if broken is not None:
         return f"Gate {describe(broken)}"

@@ -15,10 +15,10 @@ from typing import Final, Protocol, TypeVar
 from sluice.api import rollout_spec, rollout_status
 from sluice.rollout import health as health_  # a field is named health
 from sluice.rollout import plan as plan_  # a field is named plan
+from sluice.rollout import traffic as traffic_  # fields are named traffic
 from sluice.workloads import outcome as outcome_  # a field is named outcome
 from sluice.workloads import revision as revision_  # fields are named revision
 
-FULL_WEIGHT: Final = 10_000
 _MESSAGE_MAX: Final = 2048
 
 
@@ -93,25 +93,6 @@ class Split(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Traffic:
-    """Who receives requests. Without weight there is no canary, so equal traffic is an equal value."""
-
-    stable: str | None
-    canary: str | None = None
-    weight: int = 0
-    """Basis points for the canary."""
-    epoch: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.canary is None) != (self.weight == 0):
-            raise ValueError(f"Cannot split traffic: canary {self.canary!r} has weight {self.weight}")
-
-    def same_split(self, other: Traffic) -> bool:
-        """Whether requests go to the same places."""
-        return (self.stable, self.canary, self.weight) == (other.stable, other.canary, other.weight)
-
-
-@dataclasses.dataclass(frozen=True)
 class State:
     """A rollout under way."""
 
@@ -129,6 +110,13 @@ class State:
     gates: tuple[rollout_status.GateStatus, ...] = ()
     reason: str | None = None
     message: str | None = None
+    mirror: int = 0
+    """Basis points of the requests that are copied to it."""
+
+    @property
+    def has_traffic(self) -> bool:
+        """Whether the revision gets requests, if only copies."""
+        return self.weight > 0 or self.mirror > 0
 
     @property
     def outcome(self) -> rollout_status.Outcome:
@@ -143,7 +131,7 @@ class Sent:
     """What this process last gave the proxies. Lost with the process and with leadership."""
 
     state: State | None
-    traffic: Traffic
+    traffic: traffic_.Traffic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +249,7 @@ class Decision:
 
     state: State | None
     """For `status.rollout`. None: no rollout is under way."""
-    traffic: Traffic
+    traffic: traffic_.Traffic
     """What the proxies get."""
     order: Order
     stable: str | None
@@ -359,16 +347,13 @@ def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
     """The state that a status carries. Total: a member that someone spoiled reads as its default."""
     if status is None or status.phase is rollout_status.Phase.IDLE:
         return None
-    try:
-        weight = rollout_spec.weight_basis_points(status.weight)
-    except ValueError:
-        weight = 0
     return State(
         revision=status.revision,
         phase=status.phase,
         started_at=parse_time(status.started_at) or 0.0,
         step=status.step,
-        weight=min(max(weight, 0), FULL_WEIGHT),
+        weight=_basis_points(status.weight),
+        mirror=_basis_points(status.mirror),
         epoch=status.epoch,
         step_entered_at=parse_time(status.step_entered_at),
         had_traffic=status.had_traffic,
@@ -376,6 +361,13 @@ def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
         reason=status.reason,
         message=status.message,
     )
+
+
+def _basis_points(text: str | None) -> int:
+    try:
+        return min(max(rollout_spec.weight_basis_points(text or 0), 0), traffic_.FULL_WEIGHT)
+    except ValueError:
+        return 0
 
 
 def to_status(state: State | None) -> rollout_status.RolloutStatus | None:
@@ -387,6 +379,7 @@ def to_status(state: State | None) -> rollout_status.RolloutStatus | None:
         phase=state.phase,
         step=state.step,
         weight=rollout_spec.weight_text(state.weight),
+        mirror=rollout_spec.weight_text(state.mirror) if state.mirror else None,
         epoch=state.epoch,
         started_at=time_text(state.started_at),
         step_entered_at=None if state.step_entered_at is None else time_text(state.step_entered_at),

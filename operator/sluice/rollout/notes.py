@@ -41,7 +41,11 @@ def _compares(frozen: plan.Plan) -> bool:
 
 def _nothing_to_judge(frozen: plan.Plan) -> Iterator[model.Note]:
     idle = sorted(
-        f"{step.name}/{name}" for step in frozen.steps if not step.weight for name in step.gates if not frozen.gates[name].evals
+        f"{step.name}/{name}"
+        for step in frozen.steps
+        if not step.has_traffic
+        for name in step.gates
+        if not frozen.gates[name].evals
     )
     if idle:
         yield model.Note(

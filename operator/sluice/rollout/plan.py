@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import durations, evalgate, modeldeployment, rollout_spec
+from sluice.rollout import traffic
 
 _DEFAULT_STEPS: Final = (("canary-5", 500), ("canary-25", 2500), ("canary-50", 5000))
 _DEFAULT_HOLD: Final = 600.0
+SHADOW_SUFFIX: Final = "/shadow"
+"""Of a metric's name, where it is measured on copied requests."""
 _REQUIRED_STEP: Final = "required"
 """Name of the step that is put first where gates are required and no step is without weight."""
 
@@ -40,6 +43,27 @@ class StepPlan:
     hold: float
     """Seconds it lasts at least, counted from when every proxy had its weight."""
     gates: tuple[str, ...] = ()
+    mirror: int = 0
+    """Basis points of the requests that the revision gets a copy of. Without weight."""
+
+    @property
+    def has_traffic(self) -> bool:
+        """Whether the revision gets requests, if only copies."""
+        return self.weight > 0 or self.mirror > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveMetric:
+    """One metric that traffic is judged by. Copied requests are evidence of their own."""
+
+    gate: str
+    metric: evalgate.Metric
+    shadow: bool
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """How the status names it."""
+        return self.gate, f"{self.metric.name}{SHADOW_SUFFIX}" if self.shadow else self.metric.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +83,8 @@ class Plan:
     """Chance that a healthy revision is rolled back, over the whole rollout."""
     first: bool
     """Nothing serves yet: there is no traffic to split and nothing to be compared with."""
+    rules: traffic.Rules = traffic.DEFAULT
+    """How traffic is split."""
 
     def index(self, step: str | None) -> int | None:
         """Position of the step of that name."""
@@ -68,7 +94,7 @@ class Plan:
         """The leading steps without weight: all that a rollout without a traffic split can do."""
         leading: list[StepPlan] = []
         for step in self.steps:
-            if step.weight:
+            if step.has_traffic:
                 break
             leading.append(dataclasses.replace(step, hold=0.0) if self.first else step)
         return tuple(leading)
@@ -79,7 +105,7 @@ class Plan:
 
     def metrics_of(self, step: StepPlan) -> tuple[tuple[str, str], ...]:
         """The (gate, metric) pairs that a step requires: none where no traffic can be judged."""
-        return tuple((name, one.name) for name in step.gates for one in self._spec(name).metrics) if step.weight else ()
+        return tuple(live.pair for live in self._live_of(step))
 
     def analysis_metrics(self) -> tuple[tuple[str, str], ...]:
         """The (gate, metric) pairs that promotion requires: none when no step has traffic."""
@@ -87,14 +113,20 @@ class Plan:
             return ()
         return tuple((name, one.name) for name in self.analysis for one in self._spec(name).metrics)
 
-    def live_metrics(self) -> tuple[tuple[str, evalgate.Metric], ...]:
-        """Every (gate, metric) that traffic is judged by, each once: the families that share `false_rollback`."""
+    def live_metrics(self) -> tuple[LiveMetric, ...]:
+        """All that traffic is judged by, each once: the families that share `false_rollback`."""
         return tuple(dict.fromkeys(self._live())) if not self.first else ()
 
-    def _live(self) -> Iterator[tuple[str, evalgate.Metric]]:
+    def _live(self) -> Iterator[LiveMetric]:
         wanted = {*self.analysis_metrics(), *(pair for step in self.steps for pair in self.metrics_of(step))}
         for name, spec in self.gates.items():
-            yield from ((name, metric) for metric in spec.metrics if (name, metric.name) in wanted)
+            both = (LiveMetric(name, metric, shadow=shadow) for metric in spec.metrics for shadow in (False, True))
+            yield from (live for live in both if live.pair in wanted)
+
+    def _live_of(self, step: StepPlan) -> Iterator[LiveMetric]:
+        if step.has_traffic:
+            metrics = ((name, metric) for name in step.gates for metric in self._spec(name).metrics)
+            yield from (LiveMetric(name, metric, shadow=step.mirror > 0) for name, metric in metrics)
 
     def _spec(self, gate: str) -> evalgate.EvalGateSpec:
         return self.gates.get(gate) or evalgate.EvalGateSpec()
@@ -108,6 +140,7 @@ class Plan:
             "gates": {name: spec.to_wire() for name, spec in self.gates.items()},
             "digests": dict(self.digests),
             "falseRollback": self.false_rollback,
+            "rules": self.rules.to_json(),
             "first": self.first,
         }
 
@@ -120,7 +153,7 @@ def from_json(data: Mapping[str, Any]) -> Plan:
     """
     return Plan(
         steps=tuple(
-            StepPlan(str(step["name"]), int(step["weight"]), float(step["hold"]), tuple(step["gates"]))
+            StepPlan(str(step["name"]), int(step["weight"]), float(step["hold"]), tuple(step["gates"]), int(step["mirror"]))
             for step in data["steps"]
         ),
         step_deadline=float(data["stepDeadline"]),
@@ -128,6 +161,7 @@ def from_json(data: Mapping[str, Any]) -> Plan:
         gates={name: evalgate.EvalGateSpec.model_validate(spec) for name, spec in data["gates"].items()},
         digests=dict(data["digests"]),
         false_rollback=float(data["falseRollback"]),
+        rules=traffic.rules_from_json(data["rules"]),
         first=bool(data["first"]),
     )
 
@@ -164,6 +198,7 @@ def build_plan(
         gates=used,
         digests={key: digest for key, digest in digests.items() if key.partition("/")[0] in used},
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
+        rules=traffic.DEFAULT,
         first=first,
     )
 

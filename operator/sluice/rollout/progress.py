@@ -19,14 +19,14 @@ def split_gone(case: case_.Case) -> model.Decision | None:
 
 def gateway_unavailable(case: case_.Case) -> model.Decision | None:
     """A step with weight means nothing while no Gateway takes it."""
-    if not case.rollout.weight or case.inputs.split is not model.Split.UNAVAILABLE:
+    if not case.rollout.has_traffic or case.inputs.split is not model.Split.UNAVAILABLE:
         return None
     return _no_gateway(case)
 
 
 def not_acknowledged(case: case_.Case) -> model.Decision | None:
     """A step is not entered before every connected proxy has its weight."""
-    if not case.rollout.weight or case.acknowledged:
+    if not case.rollout.has_traffic or case.acknowledged:
         return None
     return settle.hold(case, model.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
 
@@ -80,7 +80,7 @@ def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
     weight = step.weight if step is not None else promote.weight(case)
     if not case.health.warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
-    if weight > case.rollout.weight:
+    if weight > case.rollout.weight or (step is not None and step.mirror > case.rollout.mirror):
         if case.inputs.split is model.Split.UNAVAILABLE:
             return _no_gateway(case)
         broken = checks.measurement_failed(case)
@@ -95,12 +95,14 @@ def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
         phase=rollout_status.Phase.PROGRESSING,
         step=step.name,
         weight=step.weight,
+        mirror=step.mirror,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or step.weight > 0,
         reason=model.Reason.PROXIES_PENDING,
         message=f"Step {step.name} sets the weight to {rollout_spec.weight_text(step.weight)}.",
     )
-    if step.weight == case.rollout.weight and (not step.weight or case.acknowledged):
+    same = (step.weight, step.mirror) == (case.rollout.weight, case.rollout.mirror)
+    if same and (not step.has_traffic or case.acknowledged):
         return _entered(case, state)
     event = model.Notice(model.EventReason.WEIGHT_SET, state.message or "")
     return settle.decision(case, state, settle.Extras(events=(event,), waiting=model.Notice(state.reason or "", event.message)))

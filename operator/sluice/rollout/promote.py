@@ -7,12 +7,13 @@ import dataclasses
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import checks, labels, model, settle
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 
 
 def weight(case: case_.Case) -> int:
     """The weight during promotion: all of it, or none where the Service moves instead."""
-    return model.FULL_WEIGHT if case.splits else 0
+    return rollout_traffic.FULL_WEIGHT if case.splits else 0
 
 
 def begin(case: case_.Case) -> model.Decision:
@@ -22,6 +23,7 @@ def begin(case: case_.Case) -> model.Decision:
         case.rollout,
         phase=rollout_status.Phase.PROMOTING,
         weight=weight(case),
+        mirror=0,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or weight(case) > 0,
         reason=model.Reason.ALL_GATES_PASSED,

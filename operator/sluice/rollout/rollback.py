@@ -20,6 +20,7 @@ def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
         case.rollout,
         phase=rollout_status.Phase.ROLLING_BACK,
         weight=0,
+        mirror=0,
         step_entered_at=None,
         reason=reason,
         message=message,

@@ -13,6 +13,7 @@ from sluice.api import rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import labels as labels_
 from sluice.rollout import model, notes
+from sluice.rollout import traffic as rollout_traffic
 
 _FINAL: Final = (rollout_status.Verdict.PASS, rollout_status.Verdict.FAIL)
 
@@ -32,7 +33,7 @@ class Extras:
 def decision(case: case_.Case, state: model.State | None, extras: Extras = Extras()) -> model.Decision:
     """The decision whose next state is `state`; its epoch and gates are filled in here."""
     known = _known_traffic(case)
-    traffic = _with_epoch(_traffic(case.serving, state), known)
+    traffic = _with_epoch(_traffic(case, case.serving, state), known)
     if state is not None:
         state = dataclasses.replace(state, epoch=traffic.epoch, gates=case.inputs.verdicts)
     decreases = traffic.weight < known.weight and traffic.stable != known.canary  # a promoted canary loses nothing
@@ -61,28 +62,38 @@ def hold(
     return decision(case, state, Extras(wake_after=wake_after, waiting=model.Notice(reason, message, warning)))
 
 
-def _traffic(stable: str | None, state: model.State | None) -> model.Traffic:
-    if state is None or not state.weight:
-        return model.Traffic(stable)
-    return model.Traffic(stable, state.revision, state.weight)
+def _traffic(case: case_.Case, stable: str | None, state: model.State | None) -> rollout_traffic.Traffic:
+    override = state is not None and case.may_be_asked_for(state)
+    if state is None or not (state.weight or state.mirror or override):
+        return rollout_traffic.Traffic(stable)
+    return rollout_traffic.Traffic(
+        stable, state.revision, state.weight, mirror=state.mirror, override=override, rules=_rules(case)
+    )
 
 
-def _known_traffic(case: case_.Case) -> model.Traffic:
+def _rules(case: case_.Case) -> rollout_traffic.Rules:
+    """Those of the plan; should it be lost, those in force."""
+    if case.inputs.plan is not None:
+        return case.inputs.plan.rules
+    return case.inputs.sent.traffic.rules if case.inputs.sent is not None else rollout_traffic.DEFAULT
+
+
+def _known_traffic(case: case_.Case) -> rollout_traffic.Traffic:
     """The latest traffic that was decided: what was sent, or what the status says where that is newer."""
     sent, persisted = case.inputs.sent, max(case.inputs.last_epoch, case.inputs.state.epoch if case.inputs.state else 0)
     if sent is not None and sent.traffic.epoch >= persisted:
         return sent.traffic
     # A revision in rollout that is labelled Stable was not when its traffic was last decided.
     promoted = case.state is not None and case.state.revision == case.serving
-    return dataclasses.replace(_traffic(None if promoted else case.serving, case.state), epoch=persisted)
+    return dataclasses.replace(_traffic(case, None if promoted else case.serving, case.state), epoch=persisted)
 
 
-def _with_epoch(traffic: model.Traffic, known: model.Traffic) -> model.Traffic:
+def _with_epoch(traffic: rollout_traffic.Traffic, known: rollout_traffic.Traffic) -> rollout_traffic.Traffic:
     """The traffic under its epoch: the known one's while nothing changes, else above every epoch ever used."""
     return dataclasses.replace(traffic, epoch=known.epoch if traffic.same_split(known) else known.epoch + 1)
 
 
-def _keep(case: case_.Case, state: model.State | None, traffic: model.Traffic) -> frozenset[str]:
+def _keep(case: case_.Case, state: model.State | None, traffic: rollout_traffic.Traffic) -> frozenset[str]:
     """Pods stay while anything may still be sent to them; after that, their own shutdown drains them."""
     keep = {traffic.stable, state.revision if state is not None else None}
     if state is None and not case.acknowledges(traffic.epoch):

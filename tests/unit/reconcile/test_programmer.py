@@ -11,6 +11,7 @@ from sluice.api import naming
 from sluice.reconcile import programmer
 from sluice.reconcile.gateways import status
 from sluice.rollout import model as rollout
+from sluice.rollout import traffic as rollout_traffic
 from sluice.routing import ir
 from tests.unit.reconcile import parts
 
@@ -107,7 +108,7 @@ def test_ready_endpoints_of_the_traffic_in_force(world: parts.World) -> None:
     world.apply(parts.model(gated=True))
     world.api.put(endpoint_slice("a", ("10.0.0.2", True), ("10.0.0.1", True), ("10.0.0.3", False)))
     world.api.put(endpoint_slice("b", ("10.0.1.1", True)))
-    world.table.put(parts.KEY, rollout.Sent(None, rollout.Traffic("a", "b", 5000, 1)))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", 5000, 1)))
     found = addresses(world)
     assert found["ml/chat-a"] == ["10.0.0.1", "10.0.0.2"]
     assert found["ml/chat-b"] == ["10.0.1.1"]
@@ -132,7 +133,7 @@ def test_acknowledged_needs_every_gateway(world: parts.World) -> None:
     model = world.lookup.model("ml", "chat")
     assert model is not None
     assert world.programmer.acknowledged(model) == -1
-    world.table.put(parts.KEY, rollout.Sent(None, rollout.Traffic("a", epoch=4)))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", epoch=4)))
     world.programmer.program_for(model)
     assert world.programmer.acknowledged(model) == -1
     world.api.put({**parts.edge(), "metadata": {"name": "second", "namespace": "ml"}})
@@ -152,7 +153,7 @@ def test_what_is_to_be_said_of_a_gateway_is_told_when_it_changes(world: parts.Wo
     told.clear()
     program(world)
     assert told == []
-    world.table.put(parts.KEY, rollout.Sent(None, rollout.Traffic("first", epoch=1)))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("first", epoch=1)))
     program(world)
     assert [str(key) for key in told] == ["Gateway/ml/edge"]
 

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from sluice.reconcile import traffic
 from sluice.rollout import model as rollout
+from sluice.rollout import traffic as rollout_traffic
 from tests.unit.reconcile import parts
 
 
 def sent(epoch: int, weight: int = 0) -> rollout.Sent:
-    return rollout.Sent(None, rollout.Traffic("a", "b" if weight else None, weight, epoch))
+    return rollout.Sent(None, rollout_traffic.Traffic("a", "b" if weight else None, weight, epoch))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from sluice.api import rollout_status
 from sluice.rollout import decide, model
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
@@ -32,7 +33,7 @@ def test_a_failing_gate_still_takes_the_revision_back() -> None:
     inputs = deciding.facts(deciding.rollout(), plan=scenario.make_plan(), verdicts=failed)
     decision = decide.decide(dataclasses.replace(inputs, wanted=None), NOW)
     assert decision.order is model.Order.PROXIES_FIRST
-    assert decision.traffic == model.Traffic("old", epoch=8)
+    assert decision.traffic == rollout_traffic.Traffic("old", epoch=8)
 
 
 @pytest.mark.parametrize("label", [None, Label.CANDIDATE, Label.PREVIOUS, Label.REJECTED, Label.SUPERSEDED])

@@ -9,6 +9,7 @@ import pytest
 
 from sluice.api import rollout_status
 from sluice.rollout import model
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
@@ -28,7 +29,7 @@ def test_promotion_goes_from_weight_to_label_to_end() -> None:
     moved = (dataclasses.replace(deciding.OLD, outcome=Label.PREVIOUS), dataclasses.replace(deciding.NEW, outcome=Label.STABLE))
     done = deciding.act(deciding.facts(labels.state, revisions=moved, acknowledged=8))
 
-    assert (ready.state.phase, ready.traffic) == (Phase.PROMOTING, model.Traffic("old", "new", 10_000, 8))
+    assert (ready.state.phase, ready.traffic) == (Phase.PROMOTING, rollout_traffic.Traffic("old", "new", 10_000, 8))
     assert lagging.labels == ()
     assert deciding.plain(labels) == (model.LabelWrite("new", Label.STABLE), model.LabelWrite("old", Label.PREVIOUS))
     assert labels.traffic == ready.traffic
@@ -37,7 +38,7 @@ def test_promotion_goes_from_weight_to_label_to_end() -> None:
     assert labels.labels[0].result is not None, "why it serves is written with the label"
     assert (labels.labels[0].result.outcome, labels.labels[0].result.message) == (Outcome.PROMOTED, done.ended.message)
     assert labels.labels[1].result is None, "how the old one's own rollout ended stays as it is"
-    assert (done.traffic, done.stable) == (model.Traffic("new", epoch=9), "new")
+    assert (done.traffic, done.stable) == (rollout_traffic.Traffic("new", epoch=9), "new")
     assert done.order is model.Order.STATUS_FIRST
     assert done.keep == {"old", "new"}, "a proxy may still retry on the old one"
     assert deciding.act(deciding.facts(None, revisions=moved, last_epoch=9, acknowledged=9)).keep == {"new"}
@@ -60,7 +61,7 @@ def test_a_restart_after_the_first_promotions_label_sends_under_a_new_epoch() ->
         deciding.rollout(Phase.PROMOTING, weight=0), revisions=(dataclasses.replace(deciding.NEW, outcome=Label.STABLE),)
     )
 
-    assert deciding.act(inputs).traffic == model.Traffic("new", epoch=8)
+    assert deciding.act(inputs).traffic == rollout_traffic.Traffic("new", epoch=8)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_the_first_revision_is_promoted_by_the_gates_before_traffic() -> None:
     labels = deciding.act(deciding.facts(passed.state, verdicts=answered, **alone))
 
     assert entered.evals == (scenario.EVAL,)
-    assert (passed.state.phase, passed.traffic) == (Phase.PROMOTING, model.Traffic(None, epoch=7))
+    assert (passed.state.phase, passed.traffic) == (Phase.PROMOTING, rollout_traffic.Traffic(None, epoch=7))
     assert deciding.plain(labels) == (model.LabelWrite("new", Label.STABLE),)
 
 

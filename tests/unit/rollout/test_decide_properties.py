@@ -7,6 +7,7 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from sluice.rollout import model
+from sluice.rollout import traffic as rollout_traffic
 from tests.unit.rollout import world as world_
 
 Quality = world_.Quality
@@ -146,7 +147,7 @@ class Rollouts(stateful.RuleBasedStateMachine):
         serving = stable.hash if stable is not None else None
         assert world.status is None
         assert world.target is not None
-        assert world.target.same_split(model.Traffic(serving)), "all traffic at the stable revision"
+        assert world.target.same_split(rollout_traffic.Traffic(serving)), "all traffic at the stable revision"
         assert {name for name, known in world.revisions.items() if known.deployed} == {serving} - {None}
         labels = [known.outcome for known in world.revisions.values()]
         assert labels.count(world_.Label.STABLE) == (serving is not None)

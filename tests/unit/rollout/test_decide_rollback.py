@@ -9,6 +9,7 @@ import pytest
 
 from sluice.api import rollout_status
 from sluice.rollout import health, model
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
@@ -51,7 +52,7 @@ def test_nothing_blocks_a_rollback(change: dict[str, Any], cause: str, reason: s
 
     assert decision.state is not None
     assert (decision.state.phase, decision.state.reason) == (Phase.ROLLING_BACK, cause), reason
-    assert decision.traffic == model.Traffic("old", epoch=8)
+    assert decision.traffic == rollout_traffic.Traffic("old", epoch=8)
     assert decision.order is model.Order.PROXIES_FIRST
     assert {"old", "new"} <= decision.keep, "in-flight requests are not cut"
     assert {write.outcome for write in decision.labels} <= {Label.REJECTED}
@@ -128,9 +129,9 @@ def test_environment_takes_the_weight_and_the_step_stays() -> None:
     back = deciding.act(deciding.facts(lost.state))
 
     assert (lost.state.phase, lost.state.step, lost.state.reason) == (Phase.WARMING_UP, "some", "Unschedulable")
-    assert (lost.traffic, lost.order, lost.labels) == (model.Traffic("old", epoch=8), model.Order.PROXIES_FIRST, ())
+    assert (lost.traffic, lost.order, lost.labels) == (rollout_traffic.Traffic("old", epoch=8), model.Order.PROXIES_FIRST, ())
     assert back.state is not None
-    assert (back.state.step, back.traffic) == ("some", model.Traffic("old", "new", 2500, 9))
+    assert (back.state.step, back.traffic) == ("some", rollout_traffic.Traffic("old", "new", 2500, 9))
 
 
 def test_a_canary_that_answers_keeps_its_traffic_while_stable_does_not() -> None:

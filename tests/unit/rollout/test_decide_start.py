@@ -9,6 +9,7 @@ import pytest
 
 from sluice.api import evalgate, rollout_status
 from sluice.rollout import health, model, plan
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
@@ -55,7 +56,7 @@ def test_no_rollout_starts(change: dict[str, Any], why: str | None, labels: tupl
     assert decision.state is None
     assert (decision.waiting.reason if decision.waiting is not None else None) == why, reason
     assert deciding.plain(decision) == (labels or _repairs(change))
-    assert decision.traffic.same_split(model.Traffic("old"))
+    assert decision.traffic.same_split(rollout_traffic.Traffic("old"))
     assert decision.keep == {"old"}
 
 
@@ -71,7 +72,7 @@ def test_a_candidate_starts_at_its_first_step_and_freezes_its_plan() -> None:
     assert decision.state is not None
     assert (decision.state.phase, decision.state.step, decision.state.started_at) == (Phase.WARMING_UP, None, deciding.NOW)
     assert decision.store_plan
-    assert decision.traffic == model.Traffic("old", epoch=41)
+    assert decision.traffic == rollout_traffic.Traffic("old", epoch=41)
     assert decision.keep == {"old", "new"}
 
 

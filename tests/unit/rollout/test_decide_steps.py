@@ -8,6 +8,7 @@ import pytest
 
 from sluice.api import rollout_status
 from sluice.rollout import model
+from sluice.rollout import traffic as rollout_traffic
 from tests.unit.rollout import deciding, scenario
 
 Verdict = rollout_status.Verdict
@@ -55,7 +56,9 @@ def test_a_step_holds_and_says_why(change: dict[str, Any], why: str, reason: str
 
     assert decision.state is not None
     assert decision.waiting is not None
-    assert (decision.state.phase, decision.traffic) == (Phase.PROGRESSING, model.Traffic("old", "new", 2500, 7)), reason
+    assert (decision.state.phase, decision.traffic) == (Phase.PROGRESSING, rollout_traffic.Traffic("old", "new", 2500, 7)), (
+        reason
+    )
     assert decision.waiting.reason == decision.state.reason == why
 
 
@@ -65,7 +68,7 @@ def test_an_increase_is_persisted_first_under_a_new_epoch() -> None:
 
     assert decision.state is not None
     assert (decision.state.step, decision.state.step_entered_at) == ("half", None)
-    assert decision.traffic == model.Traffic("old", "new", 5000, 8)
+    assert decision.traffic == rollout_traffic.Traffic("old", "new", 5000, 8)
     assert decision.order is model.Order.STATUS_FIRST
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluice.api import rollout_status
 from sluice.rollout import model
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 
 PHASES = [phase for phase in rollout_status.Phase if phase is not rollout_status.Phase.IDLE]
@@ -21,7 +22,7 @@ STATES = st.builds(
     phase=st.sampled_from(PHASES),
     started_at=TIMES,
     step=st.none() | st.sampled_from(["evals", "some"]),
-    weight=st.integers(0, model.FULL_WEIGHT),
+    weight=st.integers(0, rollout_traffic.FULL_WEIGHT),
     epoch=st.integers(0, 2**53),
     step_entered_at=st.none() | TIMES,
     had_traffic=st.booleans(),
@@ -67,7 +68,7 @@ def test_a_spoiled_status_still_reads(weight: str, started: str, entered: str | 
     state = model.from_status(status)
 
     assert state is not None
-    assert 0 <= state.weight <= model.FULL_WEIGHT
+    assert 0 <= state.weight <= rollout_traffic.FULL_WEIGHT
 
 
 def test_a_long_log_fits_into_the_status() -> None:
@@ -123,4 +124,4 @@ def test_labels_alone_say_what_serves(
 def test_weight_without_a_canary_is_no_traffic() -> None:
     """A canary and its weight come and go together, so equal traffic is an equal value."""
     with pytest.raises(ValueError, match="Cannot split"):
-        model.Traffic("a", "b", 0)
+        rollout_traffic.Traffic("a", "b", 0)

@@ -46,7 +46,7 @@ def test_what_is_unset_has_the_documented_defaults() -> None:
     assert built.analysis == ("default",)
     assert built.gates == {"default": evalgate.BUILTIN_DEFAULT}
     assert (built.step_deadline, built.false_rollback) == (7200, 0.01)
-    assert [(name, metric.name) for name, metric in built.live_metrics()] == [("default", "errors")]
+    assert [live.pair for live in built.live_metrics()] == [("default", "errors")]
 
 
 def test_steps_are_taken_as_written() -> None:
@@ -123,7 +123,7 @@ def test_each_metric_is_one_family_of_evidence() -> None:
     """A gate that several steps and the analysis name shares false rollback once."""
     built = build({"strategy": canary(*STEPS), "analysis": [{"name": "slo"}]})
 
-    assert [(name, metric.name) for name, metric in built.live_metrics()] == [scenario.METRIC]
+    assert [live.pair for live in built.live_metrics()] == [scenario.METRIC]
 
 
 def test_without_weight_nothing_live_is_required() -> None:

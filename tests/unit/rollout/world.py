@@ -11,6 +11,7 @@ from typing import Any
 
 from sluice.api import rollout_status
 from sluice.rollout import decide, health, model, plan
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import scenario
 
@@ -97,15 +98,15 @@ class World:
     counted: dict[str, int] = dataclasses.field(default_factory=dict)
     jobs: set[tuple[str, str]] = dataclasses.field(default_factory=set)
     # the proxies
-    target: model.Traffic | None = None
-    proxies: list[model.Traffic | None] = dataclasses.field(default_factory=lambda: [None] * PROXIES)
+    target: rollout_traffic.Traffic | None = None
+    proxies: list[rollout_traffic.Traffic | None] = dataclasses.field(default_factory=lambda: [None] * PROXIES)
     # the operator
     sent: model.Sent | None = None
     acks: list[int] = dataclasses.field(default_factory=lambda: [-1] * PROXIES)
     cached: tuple[rollout_status.RolloutStatus | None, int, int] = (None, 0, 0)
     source_ok: bool = True
     crash_after: int | None = None
-    pushed: list[model.Traffic] = dataclasses.field(default_factory=list)
+    pushed: list[rollout_traffic.Traffic] = dataclasses.field(default_factory=list)
     ended: list[model.Ended] = dataclasses.field(default_factory=list)
 
     # What happens in the world.

@@ -35,6 +35,7 @@ from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import pod_template, revision
 
 _log = logs.get(__name__)
@@ -348,12 +349,12 @@ class ModelReconciler:
 
     def _show(self, observed: gather.Observed, decision: rollout.Decision) -> None:
         traffic, metadata = decision.traffic, observed.model.metadata
-        shares = {traffic.stable: rollout.FULL_WEIGHT - traffic.weight, traffic.canary: traffic.weight}
+        shares = {traffic.stable: rollout_traffic.FULL_WEIGHT - traffic.weight, traffic.canary: traffic.weight}
         self.numbers.set_rollout(
             metadata.namespace,
             metadata.name,
             phase=(decision.state.phase if decision.state is not None else rollout_status.Phase.IDLE).value,
-            weights={known: share / rollout.FULL_WEIGHT for known, share in shares.items() if known is not None},
+            weights={known: share / rollout_traffic.FULL_WEIGHT for known, share in shares.items() if known is not None},
         )
 
     def _announce(self, observed: gather.Observed, decided: view.Decided) -> None:
