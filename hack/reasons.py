@@ -19,7 +19,7 @@ The message beside it names the object and the fix; [troubleshooting](troublesho
 SECTIONS: Final = (
     ("Why a ModelDeployment is as it is", "reconcile/models/status.py", "Reason"),
     ("Whether autoscaling works", "reconcile/models/autoscaling.py", "Reason"),
-    ("Why a rollout waits or ended", "rollout/model.py", "Reason"),
+    ("Why a rollout waits or ended", "rollout/reasons.py", "Reason"),
     ("Standing remarks about a rollout", "rollout/model.py", "NoteType"),
     ("Why pods of a revision are not ready", "rollout/health.py", "Cause"),
     ("Why pods of a revision differ", "rollout/resolved.py", "Kind"),

@@ -9,7 +9,7 @@ import dataclasses
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import health, model, rollback, settle
+from sluice.rollout import health, model, reasons, rollback, settle
 from sluice.workloads import revision
 
 
@@ -17,9 +17,9 @@ def marked_as_failed(case: case_.Case) -> model.Decision | None:
     """The revision's label already says how it ended: a process died between that and the status."""
     match case.canary and case.canary.outcome:
         case revision.OutcomeLabel.REJECTED:
-            return rollback.begin(case, model.Reason.MARKED_REJECTED, "The revision is marked as rejected.")
+            return rollback.begin(case, reasons.Reason.MARKED_REJECTED, "The revision is marked as rejected.")
         case revision.OutcomeLabel.SUPERSEDED:
-            return rollback.begin(case, model.Reason.SUPERSEDED, "The revision is marked as superseded.")
+            return rollback.begin(case, reasons.Reason.SUPERSEDED, "The revision is marked as superseded.")
         case _:
             return None
 
@@ -28,14 +28,14 @@ def withdrawn(case: case_.Case) -> model.Decision | None:
     """The spec went back to what serves."""
     if case.inputs.wanted is None or case.inputs.wanted != case.serving:
         return None
-    return rollback.begin(case, model.Reason.WITHDRAWN, f"The spec went back to the stable revision {case.serving}.")
+    return rollback.begin(case, reasons.Reason.WITHDRAWN, f"The spec went back to the stable revision {case.serving}.")
 
 
 def superseded(case: case_.Case) -> model.Decision | None:
     """The spec asks for a third revision."""
     if case.inputs.wanted in (None, case.rollout.revision):
         return None
-    return rollback.begin(case, model.Reason.SUPERSEDED, f"The spec now asks for revision {case.inputs.wanted}.")
+    return rollback.begin(case, reasons.Reason.SUPERSEDED, f"The spec now asks for revision {case.inputs.wanted}.")
 
 
 def gate_failed(case: case_.Case) -> model.Decision | None:
@@ -45,7 +45,7 @@ def gate_failed(case: case_.Case) -> model.Decision | None:
     failed = next((gate for gate in named if gate.verdict is rollout_status.Verdict.FAIL), None)
     if failed is None:
         return None
-    return rollback.begin(case, model.Reason.GATE_FAILED, f"Gate {describe(failed)}")
+    return rollback.begin(case, reasons.Reason.GATE_FAILED, f"Gate {describe(failed)}")
 
 
 def pods_failed(case: case_.Case) -> model.Decision | None:
@@ -82,10 +82,10 @@ def waiting_for_pods(case: case_.Case) -> tuple[str, str]:
     """Reason and message for pods that are not all ready."""
     counts = f"{case.health.ready} of {case.health.desired} pods of revision {case.rollout.revision} are ready."
     if not case.health.desired:
-        return model.Reason.SCALED_TO_ZERO, "No replicas are wanted, so the revision cannot be judged: raise spec.replicas."
+        return reasons.Reason.SCALED_TO_ZERO, "No replicas are wanted, so the revision cannot be judged: raise spec.replicas."
     message = f"{counts} {case.health.message}".strip()
     if case.health.cause is None or case.health.effect is health.CauseClass.NONE:
-        return model.Reason.PODS_STARTING, message
+        return reasons.Reason.PODS_STARTING, message
     return case.health.cause.value, message
 
 
@@ -104,14 +104,14 @@ def plan_missing(case: case_.Case) -> model.Decision | None:
     """Without its plan a rollout may only be taken back."""
     if case.inputs.plan is not None:
         return None
-    return settle.hold(case, model.Reason.PLAN_UNAVAILABLE, "The plan of the rollout cannot be read.", warning=True)
+    return settle.hold(case, reasons.Reason.PLAN_UNAVAILABLE, "The plan of the rollout cannot be read.", warning=True)
 
 
 def protect_only(case: case_.Case) -> model.Decision | None:
     """Nothing is given while it cannot be persisted."""
     if not case.inputs.protect_only:
         return None
-    return settle.hold(case, model.Reason.PROTECT_ONLY, "The API server does not answer: nothing is raised meanwhile.")
+    return settle.hold(case, reasons.Reason.PROTECT_ONLY, "The API server does not answer: nothing is raised meanwhile.")
 
 
 def describe(gate: rollout_status.GateStatus) -> str:

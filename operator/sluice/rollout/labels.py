@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import model
+from sluice.rollout import model, reasons
 from sluice.workloads import outcome as outcome_
 from sluice.workloads import revision
 
@@ -57,5 +57,5 @@ def _superseded(case: case_.Case) -> outcome_.Result:
     message = f"The spec asked for revision {case.inputs.wanted} before this one was judged."
     finished = model.time_text(case.now)
     return outcome_.Result(
-        rollout_status.Outcome.SUPERSEDED.value, model.Reason.SUPERSEDED.value, message, finished_at=finished
+        rollout_status.Outcome.SUPERSEDED.value, reasons.Reason.SUPERSEDED.value, message, finished_at=finished
     )

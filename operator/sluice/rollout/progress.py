@@ -6,7 +6,7 @@ import dataclasses
 
 from sluice.api import rollout_spec, rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import checks, health, model, plan, promote, rollback, settle
+from sluice.rollout import checks, health, model, plan, promote, reasons, rollback, settle
 
 
 def split_gone(case: case_.Case) -> model.Decision | None:
@@ -28,7 +28,7 @@ def not_acknowledged(case: case_.Case) -> model.Decision | None:
     """A step is not entered before every connected proxy has its weight."""
     if not case.rollout.has_traffic or case.acknowledged:
         return None
-    return settle.hold(case, model.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
+    return settle.hold(case, reasons.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
 
 
 def not_entered(case: case_.Case) -> model.Decision | None:
@@ -46,9 +46,9 @@ def holding(case: case_.Case) -> model.Decision | None:
         return None
     broken = checks.measurement_failed(case)
     if broken is not None:
-        return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, wake_after=left, warning=True)
+        return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, wake_after=left, warning=True)
     message = f"Step {_step(case).name} lasts at least {_step(case).hold:g} s."
-    return settle.hold(case, model.Reason.HOLDING, message, wake_after=left)
+    return settle.hold(case, reasons.Reason.HOLDING, message, wake_after=left)
 
 
 def gates_pending(case: case_.Case) -> model.Decision | None:
@@ -60,13 +60,13 @@ def gates_pending(case: case_.Case) -> model.Decision | None:
     wake = left if left > 0 else None
     broken = checks.measurement_failed(case)
     if broken is not None:
-        return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, wake_after=wake, warning=True)
+        return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, wake_after=wake, warning=True)
     undecided = [pair for pair in pending if _is(case, pair, rollout_status.Verdict.INCONCLUSIVE)]
     if undecided and left <= 0 and case.health.effect is not health.CauseClass.ENVIRONMENT:
         message = f"Step {_step(case).name} was still without a verdict of {_names(undecided)} at its deadline."
-        return rollback.begin(case, model.Reason.STEP_DEADLINE_EXCEEDED, message)
+        return rollback.begin(case, reasons.Reason.STEP_DEADLINE_EXCEEDED, message)
     message = f"Step {_step(case).name} waits for {_names(pending)}."
-    return settle.hold(case, model.Reason.GATES_PENDING, message, wake_after=wake)
+    return settle.hold(case, reasons.Reason.GATES_PENDING, message, wake_after=wake)
 
 
 def passed(case: case_.Case) -> model.Decision:
@@ -85,7 +85,7 @@ def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
             return _no_gateway(case)
         broken = checks.measurement_failed(case)
         if broken is not None:
-            return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, warning=True)
+            return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, warning=True)
     return promote.begin(case) if step is None else _enter(case, step)
 
 
@@ -98,22 +98,22 @@ def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
         mirror=step.mirror,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or step.weight > 0,
-        reason=model.Reason.PROXIES_PENDING,
+        reason=reasons.Reason.PROXIES_PENDING,
         message=f"Step {step.name} sets the weight to {rollout_spec.weight_text(step.weight)}.",
     )
     same = (step.weight, step.mirror) == (case.rollout.weight, case.rollout.mirror)
     if same and (not step.has_traffic or case.acknowledged):
         return _entered(case, state)
-    event = model.Notice(model.EventReason.WEIGHT_SET, state.message or "")
+    event = model.Notice(reasons.EventReason.WEIGHT_SET, state.message or "")
     return settle.decision(case, state, settle.Extras(events=(event,), waiting=model.Notice(state.reason or "", event.message)))
 
 
 def _entered(case: case_.Case, state: model.State) -> model.Decision:
     step = next(each for each in case.steps if each.name == state.step)
     message = f"Step {step.name} is entered at weight {rollout_spec.weight_text(state.weight)}."
-    state = dataclasses.replace(state, step_entered_at=case.now, reason=model.Reason.HOLDING, message=message)
-    event = model.Notice(model.EventReason.STEP_ENTERED, message)
-    waiting = model.Notice(model.Reason.HOLDING, message)
+    state = dataclasses.replace(state, step_entered_at=case.now, reason=reasons.Reason.HOLDING, message=message)
+    event = model.Notice(reasons.EventReason.STEP_ENTERED, message)
+    waiting = model.Notice(reasons.Reason.HOLDING, message)
     return settle.decision(case, state, settle.Extras(events=(event,), waiting=waiting, wake_after=step.hold))
 
 
@@ -131,7 +131,7 @@ def _is(case: case_.Case, pair: case_.Pair, verdict: rollout_status.Verdict) -> 
 
 def _no_gateway(case: case_.Case) -> model.Decision:
     message = "No Gateway of spec.gatewayRefs accepts this model, so no weight would reach users."
-    return settle.hold(case, model.Reason.GATEWAY_UNAVAILABLE, message, warning=True)
+    return settle.hold(case, reasons.Reason.GATEWAY_UNAVAILABLE, message, warning=True)
 
 
 def _names(pairs: list[case_.Pair]) -> str:

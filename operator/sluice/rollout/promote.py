@@ -6,7 +6,7 @@ import dataclasses
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import checks, labels, model, settle
+from sluice.rollout import checks, labels, model, reasons, settle
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 
@@ -26,10 +26,10 @@ def begin(case: case_.Case) -> model.Decision:
         mirror=0,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or weight(case) > 0,
-        reason=model.Reason.ALL_GATES_PASSED,
+        reason=reasons.Reason.ALL_GATES_PASSED,
         message=message,
     )
-    event = model.Notice(model.EventReason.PROMOTING, message)
+    event = model.Notice(reasons.EventReason.PROMOTING, message)
     return settle.decision(case, state, settle.Extras(events=(event,), wake_after=0.0))
 
 
@@ -42,7 +42,7 @@ def became_stable(case: case_.Case) -> model.Decision | None:
     ended = model.Ended(
         revision=state.revision,
         outcome=rollout_status.Outcome.PROMOTED,
-        reason=model.Reason.ALL_GATES_PASSED,
+        reason=reasons.Reason.ALL_GATES_PASSED,
         message=message,
         started_at=state.started_at,
         gates=case.inputs.verdicts,
@@ -58,18 +58,18 @@ def under_way(case: case_.Case) -> model.Decision | None:
     if not case.health.warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
     if case.rollout.weight and not case.acknowledged:
-        return settle.hold(case, model.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
+        return settle.hold(case, reasons.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
     broken = checks.measurement_failed(case)
     if broken is not None:  # nothing is made final blindly, and until it is a failure still takes it back
-        return settle.hold(case, model.Reason.MEASUREMENT_FAILED, broken, warning=True)
+        return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, warning=True)
     result = labels.result(
-        case, case.rollout, rollout_status.Outcome.PROMOTED, model.Reason.ALL_GATES_PASSED, _promoted(case.rollout)
+        case, case.rollout, rollout_status.Outcome.PROMOTED, reasons.Reason.ALL_GATES_PASSED, _promoted(case.rollout)
     )
     writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE, result=result)]
     if case.serving is not None:
         writes.append(model.LabelWrite(case.serving, revision.OutcomeLabel.PREVIOUS))
-    state = dataclasses.replace(case.rollout, reason=model.Reason.LABELS_PENDING, message="The outcome labels are written.")
-    waiting = model.Notice(model.Reason.LABELS_PENDING, state.message or "")
+    state = dataclasses.replace(case.rollout, reason=reasons.Reason.LABELS_PENDING, message="The outcome labels are written.")
+    waiting = model.Notice(reasons.Reason.LABELS_PENDING, state.message or "")
     return settle.decision(case, state, settle.Extras(labels=tuple(writes), waiting=waiting, wake_after=1.0))
 
 

@@ -10,7 +10,7 @@ import dataclasses
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, settle
+from sluice.rollout import labels, model, reasons, settle
 from sluice.workloads import revision
 
 
@@ -25,7 +25,7 @@ def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
         reason=reason,
         message=message,
     )
-    event = model.Notice(reason, message, warning=reason not in model.NOT_A_FAILURE)
+    event = model.Notice(reason, message, warning=reason not in reasons.NOT_A_FAILURE)
     return settle.decision(case, state, settle.Extras(labels=(_label(case, state),), events=(event,)))
 
 
@@ -35,12 +35,12 @@ def under_way(case: case_.Case) -> model.Decision | None:
     if state.phase is not rollout_status.Phase.ROLLING_BACK:
         return None
     if state.weight:
-        return begin(case, state.reason or model.Reason.MARKED_REJECTED, state.message or "")
+        return begin(case, state.reason or reasons.Reason.MARKED_REJECTED, state.message or "")
     label = _label(case, state)
     labelled = case.canary is None or case.canary.outcome == label.outcome
     if labelled and case.acknowledged and not case.inputs.protect_only:
         return _end(case, state)
-    missing = model.Reason.PROXIES_PENDING if not case.acknowledged else model.Reason.LABELS_PENDING
+    missing = reasons.Reason.PROXIES_PENDING if not case.acknowledged else reasons.Reason.LABELS_PENDING
     waiting = model.Notice(missing, state.message or "")
     return settle.decision(case, state, settle.Extras(labels=(label,), waiting=waiting, wake_after=1.0))
 
@@ -49,7 +49,7 @@ def _end(case: case_.Case, state: model.State) -> model.Decision:
     ended = model.Ended(
         revision=state.revision,
         outcome=state.outcome,
-        reason=state.reason or model.Reason.MARKED_REJECTED,
+        reason=state.reason or reasons.Reason.MARKED_REJECTED,
         message=state.message or "",
         started_at=state.started_at,
         gates=case.inputs.verdicts,
@@ -62,7 +62,7 @@ def _end(case: case_.Case, state: model.State) -> model.Decision:
 def _label(case: case_.Case, state: model.State) -> model.LabelWrite:
     failed = state.outcome is not rollout_status.Outcome.SUPERSEDED
     outcome = revision.OutcomeLabel.REJECTED if failed else revision.OutcomeLabel.SUPERSEDED
-    reason = state.reason or model.Reason.MARKED_REJECTED
+    reason = state.reason or reasons.Reason.MARKED_REJECTED
     return model.LabelWrite(
         state.revision, outcome, result=labels.result(case, state, state.outcome, reason, state.message or "")
     )

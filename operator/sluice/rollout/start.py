@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, settle
+from sluice.rollout import labels, model, reasons, settle
 from sluice.workloads import revision
 
 
@@ -21,14 +21,14 @@ def rejected_before(case: case_.Case) -> model.Decision | None:
         return None
     serves = f"Revision {case.serving} goes on serving." if case.serving is not None else "Nothing serves."
     message = f"Revision {wanted.hash} failed and is not tried again until spec.template changes. {serves}"
-    return _wait(case, model.Reason.REVISION_REJECTED, message, warning=True)
+    return _wait(case, reasons.Reason.REVISION_REJECTED, message, warning=True)
 
 
 def may_only_protect(case: case_.Case) -> model.Decision | None:
     """Nothing is begun while it cannot be persisted."""
     if not case.inputs.protect_only:
         return None
-    return _wait(case, model.Reason.PROTECT_ONLY, "The API server does not answer: no rollout starts meanwhile.")
+    return _wait(case, reasons.Reason.PROTECT_ONLY, "The API server does not answer: no rollout starts meanwhile.")
 
 
 def others_leaving(case: case_.Case) -> model.Decision | None:
@@ -37,14 +37,14 @@ def others_leaving(case: case_.Case) -> model.Decision | None:
     leaving = [known.hash for known in case.inputs.revisions if known.has_pods and known.hash not in stay]
     if not leaving:
         return None
-    return _wait(case, model.Reason.PODS_LEAVING, f"Pods of revision {', '.join(sorted(leaving))} are still leaving.")
+    return _wait(case, reasons.Reason.PODS_LEAVING, f"Pods of revision {', '.join(sorted(leaving))} are still leaving.")
 
 
 def plan_missing(case: case_.Case) -> model.Decision | None:
     """A rollout needs a plan."""
     if case.inputs.plan is not None:
         return None
-    return _wait(case, model.Reason.PLAN_UNAVAILABLE, "The rollout's plan cannot be made from the spec.", warning=True)
+    return _wait(case, reasons.Reason.PLAN_UNAVAILABLE, "The rollout's plan cannot be made from the spec.", warning=True)
 
 
 def not_labelled(case: case_.Case) -> model.Decision | None:
@@ -52,7 +52,7 @@ def not_labelled(case: case_.Case) -> model.Decision | None:
     wanted = case.inputs.find(case.inputs.wanted)
     if wanted is None or wanted.outcome is revision.OutcomeLabel.CANDIDATE:
         return None
-    waiting = model.Notice(model.Reason.LABELS_PENDING, f"Revision {wanted.hash} becomes the candidate.")
+    waiting = model.Notice(reasons.Reason.LABELS_PENDING, f"Revision {wanted.hash} becomes the candidate.")
     return settle.decision(case, None, settle.Extras(labels=(labels.candidate(case, wanted),), waiting=waiting, wake_after=1.0))
 
 
@@ -63,13 +63,13 @@ def begin(case: case_.Case) -> model.Decision:
         revision=case.inputs.wanted,
         phase=rollout_status.Phase.WARMING_UP,
         started_at=case.now,
-        reason=model.Reason.PODS_STARTING,
+        reason=reasons.Reason.PODS_STARTING,
         message=f"Pods of revision {case.inputs.wanted} start.",
     )
-    event = model.Notice(model.EventReason.ROLLOUT_STARTED, f"The rollout of revision {state.revision} starts.")
-    waiting = model.Notice(model.Reason.PODS_STARTING, state.message or "")
+    event = model.Notice(reasons.EventReason.ROLLOUT_STARTED, f"The rollout of revision {state.revision} starts.")
+    waiting = model.Notice(reasons.Reason.PODS_STARTING, state.message or "")
     return settle.decision(case, state, settle.Extras(store_plan=True, events=(event,), waiting=waiting))
 
 
-def _wait(case: case_.Case, reason: model.Reason, message: str, *, warning: bool = False) -> model.Decision:
+def _wait(case: case_.Case, reason: reasons.Reason, message: str, *, warning: bool = False) -> model.Decision:
     return settle.decision(case, None, settle.Extras(waiting=model.Notice(reason, message, warning)))

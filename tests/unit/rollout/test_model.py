@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluice.api import rollout_status
 from sluice.rollout import model
+from sluice.rollout import reasons as rollout_reasons
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 
@@ -36,7 +37,7 @@ STATES = st.builds(
         ),
         max_size=2,
     ).map(tuple),
-    reason=st.none() | st.sampled_from([str(reason) for reason in model.Reason]),
+    reason=st.none() | st.sampled_from([str(reason) for reason in rollout_reasons.Reason]),
     message=st.none() | st.text(max_size=40),
 )
 
