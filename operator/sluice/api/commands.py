@@ -20,6 +20,9 @@ import pydantic
 
 from sluice.api import base
 
+TEXT_MAX: Final = 256
+BY_MAX: Final = 256
+MESSAGE_MAX: Final = 1024
 ANNOTATION: Final = "sluice.dev/command"
 BY_ANNOTATION: Final = "sluice.dev/command-by"
 _TEXT: Final = re.compile(
@@ -121,8 +124,8 @@ def parse(annotations: Mapping[str, str]) -> Command | None:
 class HandledCommand(base.ApiModel):
     """`status.lastHandledCommand`: what became of an order."""
 
-    command: Annotated[str, pydantic.Field(max_length=256, description="The annotation as it was read.")]
-    by: Annotated[str, pydantic.Field(max_length=256, description="Who ordered it.")] = ""
+    command: Annotated[str, pydantic.Field(max_length=TEXT_MAX, description="The annotation as it was read.")]
+    by: Annotated[str, pydantic.Field(max_length=BY_MAX, description="Who ordered it.")] = ""
     at: Annotated[str, pydantic.Field(json_schema_extra={"format": "date-time"}, description="When it was handled.")] = ""
     accepted: Annotated[bool, pydantic.Field(description="Whether it was followed.")] = False
-    message: Annotated[str, pydantic.Field(max_length=1024, description="What it did, or why it was refused.")] = ""
+    message: Annotated[str, pydantic.Field(max_length=MESSAGE_MAX, description="What it did, or why it was refused.")] = ""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import pydantic
 
 from sluice.api import autoscaling as autoscaling_  # a field is named autoscaling
-from sluice.api import base, network, rollout_spec, rollout_status
+from sluice.api import base, commands, network, rollout_spec, rollout_status
 from sluice.api import conditions as cond  # a field is named conditions
 from sluice.api import history as history_  # a field is named history
 from sluice.api import template as template_  # a field is named template
@@ -72,6 +72,12 @@ class ModelDeploymentSpec(base.ApiModel):
     rollout: Annotated[rollout_spec.Rollout, pydantic.Field(description="How a new revision is judged and promoted.")] = (
         rollout_spec.Rollout()
     )
+    paused: Annotated[
+        bool,
+        pydantic.Field(
+            description=("Stops increases: no rollout starts, no weight rises, nothing is promoted. Protection goes on.")
+        ),
+    ] = False
     revision_history_limit: Annotated[
         int,
         pydantic.Field(
@@ -145,6 +151,9 @@ class ModelDeploymentStatus(base.ApiModel):
     last_rollout: Annotated[rollout_status.LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = (
         None
     )
+    last_handled_command: Annotated[
+        commands.HandledCommand | None, pydantic.Field(description="What became of the latest command.")
+    ] = None
     history: Annotated[
         tuple[history_.HistoryEntry, ...],
         pydantic.Field(

@@ -31,8 +31,23 @@ Weight = Annotated[
 ]
 
 
+class Approval(base.ApiModel):
+    """A person has to approve before the next step."""
+
+    timeout: Annotated[
+        base.Duration,
+        pydantic.Field(
+            description="How long an approval is waited for, once the step's hold is over and its gates have passed.",
+            json_schema_extra=base.duration_between("timeout", "1s", "8760h"),
+        ),
+    ] = "72h"
+    on_timeout: Annotated[
+        Literal["Rollback", "Hold"], pydantic.Field(description="What follows when nobody approved in that time.")
+    ] = "Rollback"
+
+
 class Step(base.ApiModel):
-    """One step of a canary: set the weight, hold it, pass the gates."""
+    """One step of a canary: set the weight, hold it, pass the gates, get an approval."""
 
     name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the step; unique among the steps.")]
     weight: Weight
@@ -51,6 +66,9 @@ class Step(base.ApiModel):
             json_schema_extra=base.map_list("name"),
         ),
     ] = None
+    approval: Annotated[
+        Approval | None, pydantic.Field(description="A person has to approve before the next step. Unset: nobody.")
+    ] = None
 
 
 class Canary(base.ApiModel):
@@ -68,10 +86,16 @@ class Canary(base.ApiModel):
     step_deadline: Annotated[
         base.Duration,
         pydantic.Field(
-            description="After its hold, how long a step waits for its gates before it is rolled back.",
+            description="After its hold, how long a step waits for its gates; onInconclusive says what follows then.",
             json_schema_extra=base.duration_between("stepDeadline", "1s", "720h"),
         ),
     ] = "2h"
+    on_inconclusive: Annotated[
+        Literal["Hold", "Rollback"],
+        pydantic.Field(
+            description="What follows when a gate is still inconclusive at the step's deadline. Hold waits for a person."
+        ),
+    ] = "Hold"
 
 
 class Strategy(base.ApiModel):
@@ -115,6 +139,15 @@ class Rollout(base.ApiModel):
         ),
     ] = None
     evidence: Annotated[Evidence, pydantic.Field(description="How sure a verdict must be.")] = Evidence()
+    on_failure: Annotated[
+        Literal["Rollback", "KeepPods"],
+        pydantic.Field(
+            description=(
+                "KeepPods leaves the pods of a revision that failed, without traffic, for a look. They go with the next "
+                "revision, or when this is Rollback again."
+            )
+        ),
+    ] = "Rollback"
 
 
 def weight_basis_points(weight: int | str) -> int:

@@ -19,10 +19,23 @@ class Phase(enum.StrEnum):
     """Pods of the new revision load; no traffic reaches it."""
     PROGRESSING = "Progressing"
     """Steps set the weight, hold and wait for their gates."""
+    AWAITING_APPROVAL = "AwaitingApproval"
+    """The step's gates have passed, and a person has to approve."""
+    PAUSED = "Paused"
+    """A person stopped increases: the step stays, and so does its protection."""
     PROMOTING = "Promoting"
     """The new revision has all traffic and is being made the stable one."""
     ROLLING_BACK = "RollingBack"
     """The weight is 0 at the proxies; pods of the new revision drain."""
+
+
+class Release(enum.StrEnum):
+    """What of a step a person has ended early."""
+
+    HOLD = "Hold"
+    """Its hold; gates and approval are still needed."""
+    STEP = "Step"
+    """All of it; what the analysis asks for is still needed for promotion."""
 
 
 class Outcome(enum.StrEnum):
@@ -89,6 +102,19 @@ class RolloutStatus(base.ApiModel):
             description="When every connected proxy had acknowledged the step's weight.",
         ),
     ] = None
+    awaiting_since: Annotated[
+        str | None, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Since when it awaits an approval.")
+    ] = None
+    approved_by: Annotated[str | None, pydantic.Field(max_length=256, description="Who approved the current step.")] = None
+    paused_by: Annotated[
+        str | None, pydantic.Field(max_length=256, description="Who paused the rollout by a command, until it is resumed.")
+    ] = None
+    resumed_at: Annotated[
+        str | None,
+        pydantic.Field(json_schema_extra={"format": "date-time"}, description="When the current step went on after a pause."),
+    ] = None
+    released: Annotated[Release | None, pydantic.Field(description="What of the current step a person has ended early.")] = None
+    released_by: Annotated[str | None, pydantic.Field(max_length=256, description="Who did.")] = None
     had_traffic: Annotated[bool, pydantic.Field(description="Whether the revision ever had weight.")] = False
     gates: Annotated[
         tuple[GateStatus, ...],

@@ -90,8 +90,12 @@ class Case:
         if frozen is None or frozen.rules.override is None or not self.splits:
             return False
         reached = frozen.index(state.step)
-        progressing = state.phase is rollout_status.Phase.PROGRESSING
-        return progressing and reached is not None and reached >= len(frozen.before_traffic())
+        return state.in_step and reached is not None and reached >= len(frozen.before_traffic())
+
+    @property
+    def paused(self) -> bool:
+        """Whether a person stopped increases."""
+        return self.inputs.paused or (self.state is not None and self.state.paused_by is not None)
 
     def verdict(self, pair: Pair) -> rollout_status.GateStatus | None:
         """What a metric or eval says; None while it has said nothing."""

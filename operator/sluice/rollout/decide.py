@@ -10,14 +10,16 @@ from collections.abc import Callable
 from typing import Final
 
 from sluice.rollout import case as case_
-from sluice.rollout import checks, model, progress, promote, rollback, start, warmup
+from sluice.rollout import checks, model, orders, progress, promote, rollback, start, warmup
 
 Check = Callable[[case_.Case], model.Decision | None]
 
 IDLE: Final[tuple[Check, ...]] = (
+    orders.retry,
     start.nothing_wanted,
     start.rejected_before,
     start.may_only_protect,
+    start.paused,
     start.others_leaving,
     start.plan_missing,
     start.not_labelled,
@@ -36,9 +38,14 @@ UNDER_WAY: Final[tuple[Check, ...]] = (
     checks.gate_failed,
     checks.pods_failed,
     checks.pods_lost,
+    orders.abort,
     # From here on traffic may be given.
     checks.plan_missing,
     checks.protect_only,
+    orders.pause,
+    orders.resume,
+    orders.approve,
+    orders.release,
     warmup.not_warm,
     warmup.warm,
     promote.under_way,
@@ -48,6 +55,7 @@ UNDER_WAY: Final[tuple[Check, ...]] = (
     progress.not_entered,
     progress.holding,
     progress.gates_pending,
+    progress.awaiting_approval,
     progress.passed,
 )
 """A rollout is under way, in any phase."""

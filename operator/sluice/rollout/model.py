@@ -12,7 +12,7 @@ import enum
 from collections.abc import Iterable
 from typing import Final, Protocol, TypeVar
 
-from sluice.api import rollout_spec, rollout_status
+from sluice.api import commands, rollout_spec, rollout_status
 from sluice.rollout import health as health_  # a field is named health
 from sluice.rollout import plan as plan_  # a field is named plan
 from sluice.rollout import reasons
@@ -21,6 +21,11 @@ from sluice.workloads import outcome as outcome_  # a field is named outcome
 from sluice.workloads import revision as revision_  # fields are named revision
 
 _MESSAGE_MAX: Final = 2048
+
+
+_IN_STEP: Final = frozenset(
+    {rollout_status.Phase.PROGRESSING, rollout_status.Phase.AWAITING_APPROVAL, rollout_status.Phase.PAUSED}
+)
 
 
 class Split(enum.Enum):
@@ -54,6 +59,22 @@ class State:
     message: str | None = None
     mirror: int = 0
     """Basis points of the requests that are copied to it."""
+    awaiting_since: float | None = None
+    """Since when the step awaits an approval."""
+    approved_by: str | None = None
+    """Who approved the step."""
+    paused_by: str | None = None
+    """Who ordered a pause that lasts."""
+    resumed_at: float | None = None
+    """When the step went on after a pause: its time limits count from there."""
+    released: rollout_status.Release | None = None
+    released_by: str | None = None
+    """Who ended the step, or its hold, early."""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether it is in one of its steps."""
+        return self.phase in _IN_STEP
 
     @property
     def has_traffic(self) -> bool:
@@ -89,6 +110,16 @@ class Revision:
     """Whether its Deployment or any pod of it exists, terminating ones too."""
 
     @property
+    def is_candidate(self) -> bool:
+        """Whether it is to be rolled out, or is being."""
+        return self.outcome is revision_.OutcomeLabel.CANDIDATE
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether it failed and is not tried again."""
+        return self.outcome is revision_.OutcomeLabel.REJECTED
+
+    @property
     def ready(self) -> int:
         """Pods that can answer."""
         return self.health.ready if self.health is not None else 0
@@ -116,6 +147,12 @@ class Input:
     source_ok: bool = True
     """Whether the gateways' counters can be read at present."""
     protect_only: bool = False
+    paused: bool = False
+    """Whether the spec stops increases."""
+    keep_failed: bool = False
+    """Whether the pods of a revision that failed stay."""
+    order: commands.Command | None = None
+    """What a person orders, and was not answered yet."""
 
     def find(self, revision_hash: str | None) -> Revision | None:
         """The revision of that hash."""
@@ -186,6 +223,14 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True)
+class Answer:
+    """What became of an order."""
+
+    accepted: bool
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Decision:
     """What to do now. See `Order` for what comes first."""
 
@@ -213,6 +258,8 @@ class Decision:
     waiting: Notice | None = None
     """What the rollout waits for; `warning` when a person should look."""
     notes: tuple[Note, ...] = ()
+    answer: Answer | None = None
+    """What became of `Input.order`, to be written with the status. None: it still waits."""
 
 
 def newest_state(state: State | None, sent: Sent | None, last_epoch: int = 0) -> State | None:
@@ -296,6 +343,12 @@ def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
         step=status.step,
         weight=_basis_points(status.weight),
         mirror=_basis_points(status.mirror),
+        awaiting_since=parse_time(status.awaiting_since),
+        approved_by=status.approved_by,
+        paused_by=status.paused_by,
+        resumed_at=parse_time(status.resumed_at),
+        released=status.released,
+        released_by=status.released_by,
         epoch=status.epoch,
         step_entered_at=parse_time(status.step_entered_at),
         had_traffic=status.had_traffic,
@@ -303,6 +356,10 @@ def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
         reason=status.reason,
         message=status.message,
     )
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else time_text(moment)
 
 
 def _basis_points(text: str | None) -> int:
@@ -324,7 +381,13 @@ def to_status(state: State | None) -> rollout_status.RolloutStatus | None:
         mirror=rollout_spec.weight_text(state.mirror) if state.mirror else None,
         epoch=state.epoch,
         started_at=time_text(state.started_at),
-        step_entered_at=None if state.step_entered_at is None else time_text(state.step_entered_at),
+        step_entered_at=_time(state.step_entered_at),
+        awaiting_since=_time(state.awaiting_since),
+        approved_by=state.approved_by,
+        paused_by=state.paused_by,
+        resumed_at=_time(state.resumed_at),
+        released=state.released,
+        released_by=state.released_by,
         had_traffic=state.had_traffic,
         gates=state.gates,
         reason=state.reason,

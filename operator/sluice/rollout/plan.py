@@ -34,6 +34,16 @@ class RequiredGateError(PlanError):
 
 
 @dataclasses.dataclass(frozen=True)
+class ApprovalPlan:
+    """How long a person is waited for."""
+
+    timeout: float
+    """Seconds."""
+    rolls_back: bool
+    """Whether the revision is taken back when nobody approved in that time."""
+
+
+@dataclasses.dataclass(frozen=True)
 class StepPlan:
     """One step."""
 
@@ -45,6 +55,7 @@ class StepPlan:
     gates: tuple[str, ...] = ()
     mirror: int = 0
     """Basis points of the requests that the revision gets a copy of. Without weight."""
+    approval: ApprovalPlan | None = None
 
     @property
     def has_traffic(self) -> bool:
@@ -85,6 +96,8 @@ class Plan:
     """Nothing serves yet: there is no traffic to split and nothing to be compared with."""
     rules: traffic.Rules = traffic.DEFAULT
     """How traffic is split."""
+    rolls_back_inconclusive: bool = False
+    """Whether a gate that is still inconclusive at the step's deadline takes the revision back."""
 
     def index(self, step: str | None) -> int | None:
         """Position of the step of that name."""
@@ -141,6 +154,7 @@ class Plan:
             "digests": dict(self.digests),
             "falseRollback": self.false_rollback,
             "rules": self.rules.to_json(),
+            "rollsBackInconclusive": self.rolls_back_inconclusive,
             "first": self.first,
         }
 
@@ -152,17 +166,27 @@ def from_json(data: Mapping[str, Any]) -> Plan:
         KeyError, TypeError, ValueError: the data was not written by `to_json`.
     """
     return Plan(
-        steps=tuple(
-            StepPlan(str(step["name"]), int(step["weight"]), float(step["hold"]), tuple(step["gates"]), int(step["mirror"]))
-            for step in data["steps"]
-        ),
+        steps=tuple(_step_from_json(step) for step in data["steps"]),
         step_deadline=float(data["stepDeadline"]),
         analysis=tuple(data["analysis"]),
         gates={name: evalgate.EvalGateSpec.model_validate(spec) for name, spec in data["gates"].items()},
         digests=dict(data["digests"]),
         false_rollback=float(data["falseRollback"]),
         rules=traffic.rules_from_json(data["rules"]),
+        rolls_back_inconclusive=bool(data["rollsBackInconclusive"]),
         first=bool(data["first"]),
+    )
+
+
+def _step_from_json(data: Mapping[str, Any]) -> StepPlan:
+    approval = data["approval"]
+    return StepPlan(
+        name=str(data["name"]),
+        weight=int(data["weight"]),
+        hold=float(data["hold"]),
+        gates=tuple(data["gates"]),
+        mirror=int(data["mirror"]),
+        approval=ApprovalPlan(float(approval["timeout"]), bool(approval["rolls_back"])) if approval is not None else None,
     )
 
 
@@ -199,6 +223,7 @@ def build_plan(
         digests={key: digest for key, digest in digests.items() if key.partition("/")[0] in used},
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
         rules=traffic.DEFAULT,
+        rolls_back_inconclusive=canary.on_inconclusive == "Rollback",
         first=first,
     )
 
@@ -215,6 +240,10 @@ def _used(
     return {name: known[name] for _, name in named}
 
 
+def _approval(asked: rollout_spec.Approval | None) -> ApprovalPlan | None:
+    return ApprovalPlan(durations.seconds(asked.timeout), asked.on_timeout == "Rollback") if asked is not None else None
+
+
 def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:
     if canary.steps is None:
         return tuple(StepPlan(name, weight, _DEFAULT_HOLD) for name, weight in _DEFAULT_STEPS)
@@ -224,6 +253,7 @@ def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:
             weight=rollout_spec.weight_basis_points(step.weight),
             hold=durations.seconds(step.hold) if step.hold is not None else 0.0,
             gates=tuple(reference.name for reference in step.gates or ()),
+            approval=_approval(step.approval),
         )
         for step in canary.steps
     )

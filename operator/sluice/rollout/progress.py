@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 from sluice.api import rollout_spec, rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import checks, health, model, plan, promote, reasons, rollback, settle
 
+LONG_WAIT: Final = 300.0
+"""Seconds after which a wait for gates reads as one that may last: `Holding`."""
+
 
 def split_gone(case: case_.Case) -> model.Decision | None:
     """The spec no longer asks for a split, or the step is not in the plan: go on from what can be done."""
-    if case.rollout.phase is not rollout_status.Phase.PROGRESSING or case.step is not None:
+    if not case.rollout.in_step or case.step is not None:
         return None
     known = case.inputs.plan is not None and case.inputs.plan.index(case.rollout.step) is not None
     return go(case, None if known or not case.steps else case.steps[0])
@@ -41,6 +45,8 @@ def not_entered(case: case_.Case) -> model.Decision | None:
 
 def holding(case: case_.Case) -> model.Decision | None:
     """The hold is not over."""
+    if case.rollout.released is not None:
+        return None
     left = _since_entry(case) + _step(case).hold - case.now
     if left <= 0:
         return None
@@ -52,21 +58,44 @@ def holding(case: case_.Case) -> model.Decision | None:
 
 
 def gates_pending(case: case_.Case) -> model.Decision | None:
-    """A gate that the step requires has not passed: wait, and at the deadline take back what stayed inconclusive."""
+    """A gate that the step requires has not passed: wait; at the deadline the plan says what becomes of an inconclusive one."""
     pending = [pair for pair in _required(case) if not _is(case, pair, rollout_status.Verdict.PASS)]
     if not pending:
         return None
-    left = _since_entry(case) + _step(case).hold + _frozen(case).step_deadline - case.now
-    wake = left if left > 0 else None
+    waited = case.now - max(_since_entry(case) + _step(case).hold, case.rollout.resumed_at or 0.0)
+    left = _frozen(case).step_deadline - waited
+    wake = min((seconds for seconds in (left, LONG_WAIT - waited) if seconds > 0), default=None)
     broken = checks.measurement_failed(case)
     if broken is not None:
         return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, wake_after=wake, warning=True)
     undecided = [pair for pair in pending if _is(case, pair, rollout_status.Verdict.INCONCLUSIVE)]
-    if undecided and left <= 0 and case.health.effect is not health.CauseClass.ENVIRONMENT:
+    if undecided and left <= 0 and case.health.effect is not health.CauseClass.ENVIRONMENT and not case.paused:
         message = f"Step {_step(case).name} was still without a verdict of {_names(undecided)} at its deadline."
-        return rollback.begin(case, reasons.Reason.STEP_DEADLINE_EXCEEDED, message)
+        if _frozen(case).rolls_back_inconclusive:
+            return rollback.begin(case, reasons.Reason.STEP_DEADLINE_EXCEEDED, message)
+        return settle.hold(case, reasons.Reason.HOLDING, f"{message} It waits on; a person may skip the step or abort.")
     message = f"Step {_step(case).name} waits for {_names(pending)}."
-    return settle.hold(case, reasons.Reason.GATES_PENDING, message, wake_after=wake)
+    reason = reasons.Reason.GATES_PENDING if waited < LONG_WAIT else reasons.Reason.HOLDING
+    return settle.hold(case, reason, message, wake_after=wake)
+
+
+def awaiting_approval(case: case_.Case) -> model.Decision | None:
+    """The gates have passed, and a person has to approve."""
+    asked, state = _step(case).approval, case.rollout
+    if asked is None or state.approved_by is not None or state.released is rollout_status.Release.STEP:
+        return None
+    since = state.awaiting_since if state.awaiting_since is not None and state.awaiting_since <= case.now else case.now
+    left = max(since, state.resumed_at or 0.0) + asked.timeout - case.now
+    if left <= 0 and asked.rolls_back and not case.paused:
+        message = f"Nobody approved step {_step(case).name} in {asked.timeout:g} s."
+        return rollback.begin(case, reasons.Reason.APPROVAL_TIMED_OUT, message)
+    message = f"Step {_step(case).name} awaits an approval: kubectl sluice approve."
+    state = dataclasses.replace(state, awaiting_since=since, reason=reasons.Reason.AWAITING_APPROVAL, message=message)
+    is_new = case.rollout.awaiting_since is None
+    event = model.Notice(reasons.EventReason.APPROVAL_NEEDED, f"Step {_step(case).name} of revision {state.revision} is ready.")
+    waiting = model.Notice(reasons.Reason.AWAITING_APPROVAL, message)
+    wake = left if left > 0 and asked.rolls_back else None
+    return settle.decision(case, state, settle.Extras(events=(event,) if is_new else (), waiting=waiting, wake_after=wake))
 
 
 def passed(case: case_.Case) -> model.Decision:
@@ -80,12 +109,15 @@ def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
     weight = step.weight if step is not None else promote.weight(case)
     if not case.health.warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
-    if weight > case.rollout.weight or (step is not None and step.mirror > case.rollout.mirror):
+    rises = weight > case.rollout.weight or (step is not None and step.mirror > case.rollout.mirror)
+    if rises:
         if case.inputs.split is model.Split.UNAVAILABLE:
             return _no_gateway(case)
         broken = checks.measurement_failed(case)
         if broken is not None:
             return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, warning=True)
+    if case.paused and (rises or step is None):
+        return settle.hold(case, reasons.Reason.PAUSED, _paused(case))
     return promote.begin(case) if step is None else _enter(case, step)
 
 
@@ -97,6 +129,11 @@ def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
         weight=step.weight,
         mirror=step.mirror,
         step_entered_at=None,
+        awaiting_since=None,
+        approved_by=None,
+        resumed_at=None,
+        released=None,
+        released_by=None,
         had_traffic=case.rollout.had_traffic or step.weight > 0,
         reason=reasons.Reason.PROXIES_PENDING,
         message=f"Step {step.name} sets the weight to {rollout_spec.weight_text(step.weight)}.",
@@ -120,13 +157,19 @@ def _entered(case: case_.Case, state: model.State) -> model.Decision:
 def _required(case: case_.Case) -> tuple[case_.Pair, ...]:
     """What the current step needs; the last one with weight needs the analysis too."""
     frozen, step = _frozen(case), _step(case)
+    own = () if case.rollout.released is rollout_status.Release.STEP else (*frozen.evals_of(step), *frozen.metrics_of(step))
     analysis = frozen.analysis_metrics() if step.weight and step == case.steps[-1] else ()
-    return tuple(dict.fromkeys((*frozen.evals_of(step), *frozen.metrics_of(step), *analysis)))
+    return tuple(dict.fromkeys((*own, *analysis)))
 
 
 def _is(case: case_.Case, pair: case_.Pair, verdict: rollout_status.Verdict) -> bool:
     said = case.verdict(pair)
     return said is not None and said.verdict is verdict
+
+
+def _paused(case: case_.Case) -> str:
+    who = "spec.paused" if case.inputs.paused else case.rollout.paused_by or "Somebody"
+    return f"{who} stopped increases: everything that the next one needs is there."
 
 
 def _no_gateway(case: case_.Case) -> model.Decision:

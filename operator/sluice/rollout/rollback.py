@@ -14,8 +14,8 @@ from sluice.rollout import labels, model, reasons, settle
 from sluice.workloads import revision
 
 
-def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
-    """The decision that takes the revision's traffic away."""
+def begin(case: case_.Case, reason: str, message: str, *, followed: str | None = None) -> model.Decision:
+    """The decision that takes the revision's traffic away. `followed`: what is done about a pending order by that."""
     state = dataclasses.replace(
         case.rollout,
         phase=rollout_status.Phase.ROLLING_BACK,
@@ -26,7 +26,7 @@ def begin(case: case_.Case, reason: str, message: str) -> model.Decision:
         message=message,
     )
     event = model.Notice(reason, message, warning=reason not in reasons.NOT_A_FAILURE)
-    return settle.decision(case, state, settle.Extras(labels=(_label(case, state),), events=(event,)))
+    return settle.decision(case, state, settle.Extras(labels=(_label(case, state),), events=(event,), followed=followed))
 
 
 def under_way(case: case_.Case) -> model.Decision | None:

@@ -10,9 +10,9 @@ import dataclasses
 from typing import Final
 
 from sluice.api import rollout_status
+from sluice.rollout import answers, model, notes
 from sluice.rollout import case as case_
 from sluice.rollout import labels as labels_
-from sluice.rollout import model, notes
 from sluice.rollout import traffic as rollout_traffic
 
 _FINAL: Final = (rollout_status.Verdict.PASS, rollout_status.Verdict.FAIL)
@@ -28,11 +28,14 @@ class Extras:
     wake_after: float | None = None
     events: tuple[model.Notice, ...] = ()
     waiting: model.Notice | None = None
+    followed: str | None = None
+    """What was done about the pending order."""
 
 
 def decision(case: case_.Case, state: model.State | None, extras: Extras = Extras()) -> model.Decision:
     """The decision whose next state is `state`; its epoch and gates are filled in here."""
     known = _known_traffic(case)
+    state = _in_phase(case, state) if state is not None else None
     traffic = _with_epoch(_traffic(case, case.serving, state), known)
     if state is not None:
         state = dataclasses.replace(state, epoch=traffic.epoch, gates=case.inputs.verdicts)
@@ -51,6 +54,7 @@ def decision(case: case_.Case, state: model.State | None, extras: Extras = Extra
         events=extras.events,
         waiting=extras.waiting,
         notes=notes.of(case, state),
+        answer=answers.of(case, extras.followed, state),
     )
 
 
@@ -60,6 +64,19 @@ def hold(
     """The rollout stays where it is and says what it waits for."""
     state = dataclasses.replace(case.rollout, reason=reason, message=message)
     return decision(case, state, Extras(wake_after=wake_after, waiting=model.Notice(reason, message, warning)))
+
+
+def _in_phase(case: case_.Case, state: model.State) -> model.State:
+    """Which of the phases of a step it is, and when a pause ended."""
+    if not state.in_step:
+        return state
+    phase = rollout_status.Phase.PROGRESSING
+    if case.inputs.paused or state.paused_by is not None:
+        phase = rollout_status.Phase.PAUSED
+    elif state.awaiting_since is not None and state.approved_by is None:
+        phase = rollout_status.Phase.AWAITING_APPROVAL
+    resumed = case.rollout.phase is rollout_status.Phase.PAUSED is not phase
+    return dataclasses.replace(state, phase=phase, resumed_at=case.now if resumed else state.resumed_at)
 
 
 def _traffic(case: case_.Case, stable: str | None, state: model.State | None) -> rollout_traffic.Traffic:
@@ -96,6 +113,9 @@ def _with_epoch(traffic: rollout_traffic.Traffic, known: rollout_traffic.Traffic
 def _keep(case: case_.Case, state: model.State | None, traffic: rollout_traffic.Traffic) -> frozenset[str]:
     """Pods stay while anything may still be sent to them; after that, their own shutdown drains them."""
     keep = {traffic.stable, state.revision if state is not None else None}
+    wanted = case.inputs.find(case.inputs.wanted)
+    if state is None and case.inputs.keep_failed and wanted is not None and wanted.is_rejected and wanted.has_pods:
+        keep.add(wanted.hash)
     if state is None and not case.acknowledges(traffic.epoch):
         keep |= {known.hash for known in case.inputs.revisions if known.has_pods}
     return frozenset(kept for kept in keep if kept is not None)
@@ -103,10 +123,10 @@ def _keep(case: case_.Case, state: model.State | None, traffic: rollout_traffic.
 
 def _evals(case: case_.Case, state: model.State | None) -> tuple[case_.Pair, ...]:
     """The evals of the current step, from when it is entered, that have no final verdict."""
-    if state is None or state.phase is not rollout_status.Phase.PROGRESSING or state.step_entered_at is None:
+    if state is None or not state.in_step or state.step_entered_at is None:
         return ()
     step = next((step for step in case.steps if step.name == state.step), None)
-    if step is None or case.inputs.plan is None:
+    if step is None or case.inputs.plan is None or state.released is rollout_status.Release.STEP:
         return ()
     verdicts = ((pair, case.verdict(pair)) for pair in case.inputs.plan.evals_of(step))
     return tuple(pair for pair, said in verdicts if said is None or said.verdict not in _FINAL)

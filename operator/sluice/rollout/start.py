@@ -15,12 +15,13 @@ def nothing_wanted(case: case_.Case) -> model.Decision | None:
 
 
 def rejected_before(case: case_.Case) -> model.Decision | None:
-    """A revision that failed is not tried again."""
+    """A revision that failed is not tried again until somebody orders it."""
     wanted = case.inputs.find(case.inputs.wanted)
     if wanted is None or wanted.outcome is not revision.OutcomeLabel.REJECTED:
         return None
     serves = f"Revision {case.serving} goes on serving." if case.serving is not None else "Nothing serves."
-    message = f"Revision {wanted.hash} failed and is not tried again until spec.template changes. {serves}"
+    again = "until spec.template changes, or kubectl sluice retry orders it"
+    message = f"Revision {wanted.hash} failed and is not tried again {again}. {serves}"
     return _wait(case, reasons.Reason.REVISION_REJECTED, message, warning=True)
 
 
@@ -29,6 +30,13 @@ def may_only_protect(case: case_.Case) -> model.Decision | None:
     if not case.inputs.protect_only:
         return None
     return _wait(case, reasons.Reason.PROTECT_ONLY, "The API server does not answer: no rollout starts meanwhile.")
+
+
+def paused(case: case_.Case) -> model.Decision | None:
+    """A person stopped increases, and a rollout is one."""
+    if not case.inputs.paused:
+        return None
+    return _wait(case, reasons.Reason.PAUSED, "spec.paused is true: no rollout starts until it is false.")
 
 
 def others_leaving(case: case_.Case) -> model.Decision | None:

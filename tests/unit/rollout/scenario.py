@@ -34,13 +34,13 @@ GATES = {
 }
 
 
-def make_plan(*, first: bool = False, **changes: Any) -> plan.Plan:
-    """Evals before traffic, then 5, 25 and 50 percent; the second weight needs a live gate."""
+def make_plan(*, first: bool = False, approval: plan.ApprovalPlan | None = None, **changes: Any) -> plan.Plan:
+    """Evals before traffic, then 5, 25 and 50 percent; the second weight needs a live gate, the last perhaps an approval."""
     steps = (
         plan.StepPlan("evals", 0, 0.0, (EVAL_GATE,)),
         plan.StepPlan("few", 500, 10.0),
         plan.StepPlan("some", 2500, 10.0, (LIVE_GATE,)),
-        plan.StepPlan("half", 5000, 10.0),
+        plan.StepPlan("half", 5000, 10.0, approval=approval),
     )
     whole = plan.Plan(
         steps=steps,

@@ -6,6 +6,7 @@ import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies as st
 
+from sluice.api import commands
 from sluice.rollout import model
 from sluice.rollout import traffic as rollout_traffic
 from tests.unit.rollout import world as world_
@@ -116,6 +117,17 @@ class Rollouts(stateful.RuleBasedStateMachine):
         self.world.source_ok = works
         self.world.reconcile()
 
+    @stateful.rule(verb=st.sampled_from(sorted(set(commands.Verb) - {commands.Verb.UNDO, commands.Verb.RERENDER})))
+    def order(self, verb: commands.Verb) -> None:
+        """A person orders something."""
+        self.world.command(verb)
+        self.world.reconcile()
+
+    @stateful.rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        """spec.paused is set or unset."""
+        self.world.paused = paused
+
     @stateful.rule(there=st.booleans())
     def gateway_comes_and_goes(self, there: bool) -> None:
         """The Gateway stops accepting the model for a while."""
@@ -134,14 +146,18 @@ class Rollouts(stateful.RuleBasedStateMachine):
             return
         world = self.world
         world.api_up, world.source_ok, world.split, world.crash_after = True, True, self.gateway, None
+        world.paused, world.order = False, None
         self.heal()
+        world.sync()
+        if world.status is not None and world.status.paused_by is not None:
+            world.command(commands.Verb.RESUME, world.status.revision)
         world.come_to_rest()
         stable = model.stable_revision(world.known())
         assert world.wanted is not None
         wanted = world.revisions[world.wanted]
         if wanted.quality is Quality.GOOD:
-            assert stable is not None
-            assert stable.hash == world.wanted, "a good revision ends promoted"
+            promoted = stable is not None and stable.hash == world.wanted
+            assert promoted or world.wanted in world.taken_back, "a good revision ends promoted, unless a person takes it back"
         elif stable is None or stable.hash != world.wanted:
             assert wanted.outcome is world_.Label.REJECTED, "a bad one ends rejected"
         serving = stable.hash if stable is not None else None

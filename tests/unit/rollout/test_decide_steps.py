@@ -89,11 +89,15 @@ def test_a_clock_that_went_back_does_not_freeze_a_step() -> None:
     assert decision.state.step_entered_at == deciding.NOW
 
 
-def test_a_step_that_stays_inconclusive_is_taken_back_at_its_deadline() -> None:
+@pytest.mark.parametrize(
+    ("rolls_back", "phase", "reason"),
+    [(True, Phase.ROLLING_BACK, "StepDeadlineExceeded"), (False, Phase.PROGRESSING, "Holding")],
+)
+def test_a_step_that_stays_inconclusive_follows_the_plan_at_its_deadline(rolls_back: bool, phase: Phase, reason: str) -> None:
     """hold + stepDeadline after entry, not before."""
     inputs = deciding.facts(
         deciding.rollout(step_entered_at=deciding.NOW),
-        plan=scenario.make_plan(step_deadline=100.0),
+        plan=scenario.make_plan(step_deadline=100.0, rolls_back_inconclusive=rolls_back),
         verdicts=deciding.said(scenario.METRIC, Verdict.INCONCLUSIVE),
     )
 
@@ -102,7 +106,19 @@ def test_a_step_that_stays_inconclusive_is_taken_back_at_its_deadline() -> None:
     assert before.state is not None
     assert (before.state.phase, before.wake_after) == (Phase.PROGRESSING, 1)
     assert after.state is not None
-    assert (after.state.phase, after.state.reason) == (Phase.ROLLING_BACK, "StepDeadlineExceeded")
+    assert (after.state.phase, after.state.reason) == (phase, reason)
+
+
+def test_a_long_wait_for_gates_reads_as_one() -> None:
+    """After minutes the reason tells tools that this may last."""
+    inputs = deciding.facts(
+        deciding.rollout(step_entered_at=deciding.NOW), verdicts=deciding.said(scenario.METRIC, Verdict.INCONCLUSIVE)
+    )
+
+    said = [deciding.act(inputs, deciding.NOW + 10 + waited) for waited in (299, 300)]
+
+    assert [decision.state and decision.state.reason for decision in said] == ["GatesPending", "Holding"]
+    assert said[0].wake_after == 1
 
 
 def test_a_running_eval_is_waited_for_past_the_deadline() -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import enum
 from typing import Any
 
-from sluice.api import rollout_status
+from sluice.api import commands, rollout_status
 from sluice.rollout import decide, health, model, plan
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
@@ -17,8 +17,10 @@ from tests.unit.rollout import scenario
 
 Label = revision.OutcomeLabel
 Verdict = rollout_status.Verdict
+Release = rollout_status.Release
 PROXIES = 2
 DESIRED = 2
+APPROVAL = plan.ApprovalPlan(1e9, rolls_back=True)
 LIVE_NEEDS = {scenario.METRIC: 4, scenario.ANALYSIS: 9}
 """Observations under weight until a live metric has its verdict."""
 
@@ -29,6 +31,7 @@ LEGAL = {
     (Label.CANDIDATE, Label.SUPERSEDED),
     (Label.STABLE, Label.PREVIOUS),
     (Label.PREVIOUS, Label.CANDIDATE),
+    (Label.REJECTED, Label.CANDIDATE),
     (Label.SUPERSEDED, Label.CANDIDATE),
 }
 """Transitions of the outcome label that a rollout may write."""
@@ -105,6 +108,18 @@ class World:
     acks: list[int] = dataclasses.field(default_factory=lambda: [-1] * PROXIES)
     cached: tuple[rollout_status.RolloutStatus | None, int, int] = (None, 0, 0)
     source_ok: bool = True
+    # people
+    paused: bool = False
+    approves: bool = True
+    """Whether somebody approves what awaits it, while nothing goes wrong."""
+    order: commands.Command | None = None
+    answered: str | None = None
+    """The order that the status has an answer to."""
+    answers: list[model.Answer] = dataclasses.field(default_factory=list)
+    skipped: str | None = None
+    """Revision of which a person skipped a step."""
+    taken_back: set[str] = dataclasses.field(default_factory=set)
+    """Revisions that a person aborted."""
     crash_after: int | None = None
     pushed: list[rollout_traffic.Traffic] = dataclasses.field(default_factory=list)
     ended: list[model.Ended] = dataclasses.field(default_factory=list)
@@ -153,6 +168,12 @@ class World:
             self.seen[state.revision if state else "", *pair] = Verdict.FAIL if bad else Verdict.PASS
         self.jobs = set()
 
+    def command(self, verb: commands.Verb, revision: str | None = None) -> None:
+        """A person orders something, by default about the revision that is wanted."""
+        name = revision or self.wanted
+        assert name is not None
+        self.order = commands.Command(verb, name, f"{len(self.answers)}-{self.now}", "alice")
+
     def sync(self) -> None:
         """The watch catches up."""
         if self.api_up:
@@ -167,6 +188,8 @@ class World:
     def wipe_status(self) -> None:
         """Somebody replaces the status with none."""
         self.status, self.status_epoch, self.status_version = None, 0, self.status_version + 1
+        if self.order is not None and self.order.verb not in (commands.Verb.PAUSE, commands.Verb.ABORT):
+            self.answered = self.order.id  # what is there before a status may be an old order
 
     # What the operator does.
 
@@ -184,11 +207,15 @@ class World:
             sent=self.sent,
             last_epoch=epoch,
             acknowledged=min(self.acks),
-            plan=frozen if current is not None else scenario.make_plan(first=first),
+            plan=frozen
+            if current is not None
+            else scenario.make_plan(first=first, approval=plan.ApprovalPlan(1e9, rolls_back=True)),
             verdicts=self.verdicts(current.revision if current is not None else None),
             split=self.split,
             source_ok=self.source_ok,
             protect_only=not self.api_up,
+            paused=self.paused,
+            order=self.order if self.order is not None and self.order.id != self.answered else None,
         )
 
     def known(self) -> tuple[model.Revision, ...]:
@@ -252,6 +279,8 @@ class World:
         """Gather, decide, apply in the order that the decision says; a crash may come between any two actions."""
         inputs, decision = self.decide()
         try:
+            if inputs.order is not None and inputs.order.verb is commands.Verb.ABORT:
+                self.taken_back.add(inputs.order.revision)
             if decision.order is model.Order.PROXIES_FIRST:
                 self.push(inputs, decision)
             if not self.api_up:
@@ -261,6 +290,7 @@ class World:
             for write in decision.labels:
                 self.write_label(inputs, write)
             if self.write_status(decision):
+                self.note_answer(inputs, decision)
                 if decision.order is model.Order.STATUS_FIRST:
                     self.push(inputs, decision)
                 self.jobs |= set(decision.evals)
@@ -301,17 +331,33 @@ class World:
         assert known.health is not None
         assert known.health.warm
         assert inputs.source_ok, "nobody gets users while nobody can watch"
+        assert not inputs.paused, "nothing rises while it is paused"
+        assert decision.state.paused_by is None, "nor while a person has paused it"
         before = model.newest_state(inputs.state, inputs.sent, inputs.last_epoch)
         step = next((step for step in inputs.plan.steps if before and step.name == before.step), None) if inputs.plan else None
-        if before is not None and step is not None and before.step_entered_at is not None:
+        released = before.released if before is not None else None
+        if before is not None and step is not None and before.step_entered_at is not None and released is None:
             assert self.now - before.step_entered_at >= step.hold - 0.01, "the hold is over"
         said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
         assert Verdict.FAIL not in said.values()
+        if step is not None and step.approval is not None and before is not None:
+            assert before.approved_by or released is Release.STEP, "a person approved"
+        if released is Release.STEP or self.skipped == decision.state.revision:
+            self.skipped = decision.state.revision
+            return  # a person answers for it
         assert said.get(scenario.EVAL) is Verdict.PASS
         if decision.traffic.weight > 2500:
             assert said.get(scenario.METRIC) is Verdict.PASS
         if decision.traffic.weight > 5000:
             assert said.get(scenario.ANALYSIS) is Verdict.PASS
+
+    def note_answer(self, inputs: model.Input, decision: model.Decision) -> None:
+        """The status says what became of an order, once."""
+        if decision.answer is None:
+            return
+        assert inputs.order is not None
+        self.answered = inputs.order.id
+        self.answers.append(decision.answer)
 
     def store_plan(self, inputs: model.Input, decision: model.Decision) -> None:
         """A rollout begins: its plan is frozen and its evidence is empty."""
@@ -328,12 +374,17 @@ class World:
         known = self.revisions[write.revision]
         assert (known.outcome, write.outcome) in LEGAL, f"{write.revision}: {known.outcome} to {write.outcome}"
         if write.outcome is Label.REJECTED:
-            assert known.quality is not Quality.GOOD, "a good revision is never rejected, whatever its environment does"
+            fine = known.quality is Quality.GOOD and write.revision not in self.taken_back
+            assert not fine, "a good revision is never rejected, whatever its environment does"
         if write.outcome is Label.STABLE:
             said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
             first = inputs.plan is not None and inputs.plan.first
+            assert not any(verdict is Verdict.FAIL for verdict in said.values())
             live = set() if first or inputs.split is model.Split.NONE else {scenario.METRIC, scenario.ANALYSIS}
-            assert all(said.get(pair) is Verdict.PASS for pair in {scenario.EVAL} | live), "promoted by every required gate"
+            required = {scenario.EVAL} | live
+            if self.skipped == write.revision:
+                required = live & {scenario.ANALYSIS}  # a person answers for the gates of single steps
+            assert all(said.get(pair) is Verdict.PASS for pair in required), "promoted by every required gate"
         known.outcome = write.outcome
         if write.number is not None:
             assert write.number > max(each.number for each in self.revisions.values())
@@ -390,4 +441,6 @@ class World:
                 self.acknowledge(proxy)
             self.observe()
             self.finish_jobs()
+            if self.approves and self.status is not None and self.status.phase is rollout_status.Phase.AWAITING_APPROVAL:
+                self.command(commands.Verb.APPROVE, self.status.revision)
             self.now += 6

@@ -25,6 +25,7 @@ from sluice.reconcile.models import (
     faults,
     gather,
     last_words,
+    orders,
     pruning,
     resolved,
     status,
@@ -191,6 +192,9 @@ class ModelReconciler:
             split=self.gatherer.split(model),
             source_ok=family is None or family.source_ok,
             protect_only=protect_only,
+            paused=model.spec.paused,
+            keep_failed=model.spec.rollout.on_failure == "KeepPods",
+            order=orders.pending(model),
         )
 
     def _state(self, observed: gather.Observed) -> rollout.State | None:

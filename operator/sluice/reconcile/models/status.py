@@ -9,7 +9,7 @@ import dataclasses
 import enum
 from collections.abc import Iterator
 
-from sluice.api import conditions, history, modeldeployment, rollout_status
+from sluice.api import commands, conditions, history, modeldeployment, rollout_status
 from sluice.reconcile.models import autoscaling
 from sluice.rollout import health
 from sluice.rollout import model as rollout_model  # a field is named rollout
@@ -131,6 +131,8 @@ class View:
     resolved: tuple[modeldeployment.ResolvedRevision, ...] = ()
     pods_differ: conditions.Condition | None = None
     """PodsDiffer, while there are such pods."""
+    answer: commands.HandledCommand | None = None
+    """What became of the latest command."""
 
 
 def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStatus:
@@ -149,6 +151,7 @@ def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStat
         epoch=view.epoch,
         rollout=view.rollout,
         last_rollout=view.last_rollout,
+        last_handled_command=view.answer,
         history=view.history,
         resolved=view.resolved,
     )

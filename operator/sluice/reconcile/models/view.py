@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from sluice.api import conditions, rollout_status
-from sluice.reconcile.models import autoscaling, gather, history, resolved, status, store
+from sluice.reconcile.models import autoscaling, gather, history, orders, resolved, status, store
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import pod_template
@@ -102,6 +102,7 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         history=history.entries(stored, limit=model.spec.revision_history_limit),
         resolved=resolved.to_status(decided.resolved),
         pods_differ=resolved.to_condition(decided.resolved),
+        answer=orders.answer(model, inputs.order, decision.answer, now),
     )
 
 
