@@ -123,6 +123,26 @@ class Evidence(base.ApiModel):
     ] = "1%"
 
 
+class Bake(base.ApiModel):
+    """How long the revision before stays warm after a promotion, so that going back costs a weight change."""
+
+    duration: Annotated[
+        base.Duration,
+        pydantic.Field(
+            description="How long. Metrics with absolute limits are watched meanwhile.",
+            json_schema_extra=base.duration_between("duration", "1s", "720h"),
+        ),
+    ]
+
+
+class RollbackWindow(base.ApiModel):
+    """A spec that goes back to a revision that was promoted lately skips the steps."""
+
+    revisions: Annotated[
+        int, pydantic.Field(ge=0, le=20, description="How many of the revisions that were promoted last count as lately.")
+    ] = 3
+
+
 class Rollout(base.ApiModel):
     """How a new revision is judged and promoted."""
 
@@ -139,6 +159,13 @@ class Rollout(base.ApiModel):
         ),
     ] = None
     evidence: Annotated[Evidence, pydantic.Field(description="How sure a verdict must be.")] = Evidence()
+    bake: Annotated[
+        Bake | None, pydantic.Field(description="Keeps the revision before warm after a promotion. Unset: it leaves at once.")
+    ] = None
+    rollback_window: Annotated[
+        RollbackWindow | None,
+        pydantic.Field(description="Which revisions may come back without steps. Unset: none."),
+    ] = None
     on_failure: Annotated[
         Literal["Rollback", "KeepPods"],
         pydantic.Field(

@@ -25,6 +25,8 @@ class Phase(enum.StrEnum):
     """A person stopped increases: the step stays, and so does its protection."""
     PROMOTING = "Promoting"
     """The new revision has all traffic and is being made the stable one."""
+    BAKING = "Baking"
+    """The new revision is the stable one, and the one before stays warm."""
     ROLLING_BACK = "RollingBack"
     """The weight is 0 at the proxies; pods of the new revision drain."""
 
@@ -101,6 +103,9 @@ class RolloutStatus(base.ApiModel):
             json_schema_extra={"format": "date-time"},
             description="When every connected proxy had acknowledged the step's weight.",
         ),
+    ] = None
+    previous: Annotated[
+        str | None, pydantic.Field(max_length=63, description="Hash of the revision that served before, from promotion on.")
     ] = None
     awaiting_since: Annotated[
         str | None, pydantic.Field(json_schema_extra={"format": "date-time"}, description="Since when it awaits an approval.")

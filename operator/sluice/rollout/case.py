@@ -46,6 +46,22 @@ class Case:
         return self.stable.hash if self.stable is not None else None
 
     @property
+    def baseline(self) -> str | None:
+        """Hash of the revision that has the traffic that the one in rollout does not have."""
+        previous = self.state.previous if self.state is not None else None
+        return previous if previous is not None else self.serving
+
+    @property
+    def base(self) -> model.Revision | None:
+        """That revision."""
+        return self.inputs.find(self.baseline)
+
+    @property
+    def bake(self) -> float:
+        """Seconds for which the former revision stays warm."""
+        return self.inputs.plan.bake if self.inputs.plan is not None else 0.0
+
+    @property
     def canary(self) -> model.Revision | None:
         """The revision in rollout, unless its object is gone."""
         return self.inputs.find(self.rollout.revision)
@@ -82,7 +98,7 @@ class Case:
     def splits(self) -> bool:
         """Whether this rollout moves traffic by weights."""
         first = self.inputs.plan is not None and self.inputs.plan.first
-        return self.inputs.split is not model.Split.NONE and not first and self.stable is not None
+        return self.inputs.split is not model.Split.NONE and not first and self.base is not None
 
     def may_be_asked_for(self, state: model.State) -> bool:
         """Whether testers may ask for the revision in rollout: from the first step after those that come before any traffic."""

@@ -25,15 +25,15 @@ def marked_as_failed(case: case_.Case) -> model.Decision | None:
 
 
 def withdrawn(case: case_.Case) -> model.Decision | None:
-    """The spec went back to what serves."""
-    if case.inputs.wanted is None or case.inputs.wanted != case.serving:
+    """The spec went back to what serves, or served before while that still bakes."""
+    if case.inputs.wanted is None or case.inputs.wanted != case.baseline:
         return None
-    return rollback.begin(case, reasons.Reason.WITHDRAWN, f"The spec went back to the stable revision {case.serving}.")
+    return rollback.begin(case, reasons.Reason.WITHDRAWN, f"The spec went back to revision {case.baseline}.")
 
 
 def superseded(case: case_.Case) -> model.Decision | None:
-    """The spec asks for a third revision."""
-    if case.inputs.wanted in (None, case.rollout.revision):
+    """The spec asks for a third revision. While this one bakes, that one waits."""
+    if case.rollout.phase is rollout_status.Phase.BAKING or case.inputs.wanted in (None, case.rollout.revision):
         return None
     return rollback.begin(case, reasons.Reason.SUPERSEDED, f"The spec now asks for revision {case.inputs.wanted}.")
 
@@ -57,10 +57,12 @@ def pods_failed(case: case_.Case) -> model.Decision | None:
 
 def pods_lost(case: case_.Case) -> model.Decision | None:
     """Pods went away by nobody's fault: traffic leaves, and the revision warms up again where it was."""
+    if case.rollout.phase is rollout_status.Phase.BAKING:
+        return None
     if case.rollout.phase is rollout_status.Phase.WARMING_UP and not case.rollout.weight:
         return None
     # Of two half-broken sides, the one that answers keeps its traffic.
-    stable_answers = case.stable is not None and case.stable.ready > 0
+    stable_answers = case.base is not None and case.base.ready > 0
     environment = case.health.cause is not None and case.health.effect is health.CauseClass.ENVIRONMENT
     if case.health.ready and not (environment and (stable_answers or not case.rollout.weight)):
         return None
@@ -70,6 +72,7 @@ def pods_lost(case: case_.Case) -> model.Decision | None:
         phase=rollout_status.Phase.WARMING_UP,
         weight=0,
         mirror=0,
+        previous=None,
         step_entered_at=None,
         reason=reason,
         message=message,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from sluice.rollout import bake, checks, model, orders, progress, promote, rollback, start, warmup
 from sluice.rollout import case as case_
-from sluice.rollout import checks, model, orders, progress, promote, rollback, start, warmup
 
 Check = Callable[[case_.Case], model.Decision | None]
 
@@ -29,7 +29,7 @@ IDLE: Final[tuple[Check, ...]] = (
 
 UNDER_WAY: Final[tuple[Check, ...]] = (
     # Durable facts before everything: what is written is not decided again.
-    promote.became_stable,
+    bake.became_stable,
     rollback.under_way,
     checks.marked_as_failed,
     # Traffic is taken away, which is never blocked.
@@ -37,15 +37,18 @@ UNDER_WAY: Final[tuple[Check, ...]] = (
     checks.superseded,
     checks.gate_failed,
     checks.pods_failed,
+    bake.interrupted,
     checks.pods_lost,
     orders.abort,
     # From here on traffic may be given.
     checks.plan_missing,
     checks.protect_only,
+    bake.restored,
     orders.pause,
     orders.resume,
     orders.approve,
     orders.release,
+    bake.under_way,
     warmup.not_warm,
     warmup.warm,
     promote.under_way,

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from sluice.api import rollout_status
 from sluice.workloads import revision
+
+
+def recent(revisions: Iterable[revision.Revision], *, serving: str | None, limit: int) -> frozenset[str]:
+    """Hashes of the revisions that were promoted last, without the one that serves: they may come back without steps."""
+    promoted = [
+        (known.result.finished_at, known.hash)
+        for known in revisions
+        if known.hash != serving and known.result is not None and known.result.outcome == rollout_status.Outcome.PROMOTED
+    ]
+    return frozenset(known for _, known in sorted(promoted, reverse=True)[:limit])
 
 
 def surplus(revisions: Iterable[revision.Revision], *, limit: int, needed: Collection[str]) -> tuple[str, ...]:

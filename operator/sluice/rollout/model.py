@@ -59,6 +59,8 @@ class State:
     message: str | None = None
     mirror: int = 0
     """Basis points of the requests that are copied to it."""
+    previous: str | None = None
+    """The revision that served before, from promotion on: it gets the traffic back if need be."""
     awaiting_since: float | None = None
     """Since when the step awaits an approval."""
     approved_by: str | None = None
@@ -343,6 +345,7 @@ def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
         step=status.step,
         weight=_basis_points(status.weight),
         mirror=_basis_points(status.mirror),
+        previous=status.previous,
         awaiting_since=parse_time(status.awaiting_since),
         approved_by=status.approved_by,
         paused_by=status.paused_by,
@@ -382,6 +385,7 @@ def to_status(state: State | None) -> rollout_status.RolloutStatus | None:
         epoch=state.epoch,
         started_at=time_text(state.started_at),
         step_entered_at=_time(state.step_entered_at),
+        previous=state.previous,
         awaiting_since=_time(state.awaiting_since),
         approved_by=state.approved_by,
         paused_by=state.paused_by,

@@ -27,7 +27,7 @@ def _notes(case: case_.Case, state: model.State | None) -> Iterator[model.Note]:
             model.NoteType.NO_LIVE_GATE,
             "No live metric judges this rollout: spec.rollout.analysis names none, or no step has weight.",
         )
-    if _compares(case.inputs.plan) and (case.stable is None or not case.stable.ready):
+    if _compares(case.inputs.plan) and (case.base is None or not case.base.ready):
         yield model.Note(
             model.NoteType.NO_BASELINE,
             "Limits relative to the stable revision say nothing: no pod of a stable revision is ready.",

@@ -61,6 +61,9 @@ def release(case: case_.Case) -> model.Decision | None:
     """The hold of the current step ends, or the step as a whole."""
     promote, skip = _order(case, Verb.PROMOTE), _order(case, Verb.SKIP_STEP)
     order = promote or skip
+    if order is not None and case.rollout.phase is rollout_status.Phase.BAKING:
+        state = dataclasses.replace(case.rollout, released=rollout_status.Release.HOLD, released_by=order.by)
+        return _followed(case, state, reasons.EventReason.STEP_RELEASED, f"{_who(order)} ended the bake early.")
     if order is None or not case.rollout.in_step or case.step is None:
         return None
     released = rollout_status.Release.HOLD if promote is not None else rollout_status.Release.STEP

@@ -98,6 +98,10 @@ class Plan:
     """How traffic is split."""
     rolls_back_inconclusive: bool = False
     """Whether a gate that is still inconclusive at the step's deadline takes the revision back."""
+    bake: float = 0.0
+    """Seconds for which the revision before stays warm after the promotion."""
+    direct: bool = False
+    """Whether it comes back within the rollback window: it has no steps."""
 
     def index(self, step: str | None) -> int | None:
         """Position of the step of that name."""
@@ -154,6 +158,8 @@ class Plan:
             "digests": dict(self.digests),
             "falseRollback": self.false_rollback,
             "rules": self.rules.to_json(),
+            "bake": self.bake,
+            "direct": self.direct,
             "rollsBackInconclusive": self.rolls_back_inconclusive,
             "first": self.first,
         }
@@ -173,6 +179,8 @@ def from_json(data: Mapping[str, Any]) -> Plan:
         digests=dict(data["digests"]),
         false_rollback=float(data["falseRollback"]),
         rules=traffic.rules_from_json(data["rules"]),
+        bake=float(data["bake"]),
+        direct=bool(data["direct"]),
         rolls_back_inconclusive=bool(data["rollsBackInconclusive"]),
         first=bool(data["first"]),
     )
@@ -196,6 +204,7 @@ def build_plan(
     digests: Mapping[str, str],
     *,
     first: bool,
+    direct: bool = False,
 ) -> Plan:
     """The plan of a rollout that starts now.
 
@@ -204,13 +213,14 @@ def build_plan(
         gates: the namespace's EvalGates by name. One called `default` takes the built-in's place.
         digests: SHA-256 of each dataset by `<gate>/<eval>`; those of other gates are left out.
         first: whether nothing serves yet.
+        direct: whether the revision comes back within the rollback window.
 
     Raises:
         PlanError: a gate does not exist, or a weight falls from one step to the next.
     """
     rollout = spec.rollout
     canary = (rollout.strategy and rollout.strategy.canary) or rollout_spec.Canary()
-    steps = _steps(canary)
+    steps = () if direct else _steps(canary)
     analysis: tuple[str, ...] = (evalgate.BUILTIN_DEFAULT_NAME,)
     if rollout.analysis is not None:
         analysis = tuple(reference.name for reference in rollout.analysis)
@@ -223,6 +233,8 @@ def build_plan(
         digests={key: digest for key, digest in digests.items() if key.partition("/")[0] in used},
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
         rules=traffic.DEFAULT,
+        bake=durations.seconds(rollout.bake.duration) if rollout.bake is not None else 0.0,
+        direct=direct,
         rolls_back_inconclusive=canary.on_inconclusive == "Rollback",
         first=first,
     )

@@ -26,6 +26,7 @@ def begin(case: case_.Case) -> model.Decision:
         mirror=0,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or weight(case) > 0,
+        previous=case.serving,
         reason=reasons.Reason.ALL_GATES_PASSED,
         message=message,
     )
@@ -33,11 +34,9 @@ def begin(case: case_.Case) -> model.Decision:
     return settle.decision(case, state, settle.Extras(events=(event,), wake_after=0.0))
 
 
-def became_stable(case: case_.Case) -> model.Decision | None:
-    """The label is written: the rollout is over, whatever else happened meanwhile."""
-    state, stable = case.rollout, case.stable
-    if stable is None or stable.hash != state.revision or stable.outcome is not revision.OutcomeLabel.STABLE:
-        return None
+def end(case: case_.Case) -> model.Decision:
+    """The rollout is over, and well."""
+    state = case.rollout
     message = _promoted(state)
     ended = model.Ended(
         revision=state.revision,

@@ -36,6 +36,8 @@ class Reason(enum.StrEnum):
     """Waits until every connected proxy has acknowledged the weight."""
     HOLDING = "Holding"
     """The step lasts for its hold, or has waited for its gates for minutes."""
+    BAKING = "Baking"
+    """The revision is promoted, and the one before stays warm."""
     AWAITING_APPROVAL = "AwaitingApproval"
     """A person has to approve the step."""
     PAUSED = "Paused"
@@ -77,6 +79,8 @@ class EventReason(enum.StrEnum):
     """A person ended the step, or its hold, early."""
     RETRIED = "Retried"
     """A person has a rejected revision tried again."""
+    BAKING = "Baking"
+    """The revision is the stable one, and the one before stays warm."""
     PROMOTING = "Promoting"
     """Everything required has passed, and the revision gets all traffic."""
 

@@ -7,6 +7,7 @@ RollingBack and decides the same again, so an API server that is down delays the
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
@@ -26,7 +27,7 @@ def begin(case: case_.Case, reason: str, message: str, *, followed: str | None =
         message=message,
     )
     event = model.Notice(reason, message, warning=reason not in reasons.NOT_A_FAILURE)
-    return settle.decision(case, state, settle.Extras(labels=(_label(case, state),), events=(event,), followed=followed))
+    return settle.decision(case, state, settle.Extras(labels=_labels(case, state), events=(event,), followed=followed))
 
 
 def under_way(case: case_.Case) -> model.Decision | None:
@@ -36,13 +37,13 @@ def under_way(case: case_.Case) -> model.Decision | None:
         return None
     if state.weight:
         return begin(case, state.reason or reasons.Reason.MARKED_REJECTED, state.message or "")
-    label = _label(case, state)
-    labelled = case.canary is None or case.canary.outcome == label.outcome
+    writes = _labels(case, state)
+    labelled = all(known is None or known.outcome == write.outcome for write, known in _with_known(case, writes))
     if labelled and case.acknowledged and not case.inputs.protect_only:
         return _end(case, state)
     missing = reasons.Reason.PROXIES_PENDING if not case.acknowledged else reasons.Reason.LABELS_PENDING
     waiting = model.Notice(missing, state.message or "")
-    return settle.decision(case, state, settle.Extras(labels=(label,), waiting=waiting, wake_after=1.0))
+    return settle.decision(case, state, settle.Extras(labels=writes, waiting=waiting, wake_after=1.0))
 
 
 def _end(case: case_.Case, state: model.State) -> model.Decision:
@@ -57,6 +58,18 @@ def _end(case: case_.Case, state: model.State) -> model.Decision:
     failed = state.outcome is not rollout_status.Outcome.SUPERSEDED
     event = model.Notice(state.outcome.value, f"Revision {state.revision}: {ended.message}", warning=failed)
     return settle.decision(case, None, settle.Extras(ended=ended, events=(event,), wake_after=0.0))
+
+
+def _with_known(
+    case: case_.Case, writes: tuple[model.LabelWrite, ...]
+) -> Iterator[tuple[model.LabelWrite, model.Revision | None]]:
+    return ((write, case.inputs.find(write.revision)) for write in writes)
+
+
+def _labels(case: case_.Case, state: model.State) -> tuple[model.LabelWrite, ...]:
+    """The revision first: until that is written it stays the stable one if it was promoted, and after it the former one is."""
+    own = _label(case, state)
+    return (own,) if state.previous is None else (own, model.LabelWrite(state.previous, revision.OutcomeLabel.STABLE))
 
 
 def _label(case: case_.Case, state: model.State) -> model.LabelWrite:

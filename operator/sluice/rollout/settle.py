@@ -36,7 +36,7 @@ def decision(case: case_.Case, state: model.State | None, extras: Extras = Extra
     """The decision whose next state is `state`; its epoch and gates are filled in here."""
     known = _known_traffic(case)
     state = _in_phase(case, state) if state is not None else None
-    traffic = _with_epoch(_traffic(case, case.serving, state), known)
+    traffic = _with_epoch(_traffic(case, state), known)
     if state is not None:
         state = dataclasses.replace(state, epoch=traffic.epoch, gates=case.inputs.verdicts)
     decreases = traffic.weight < known.weight and traffic.stable != known.canary  # a promoted canary loses nothing
@@ -44,7 +44,7 @@ def decision(case: case_.Case, state: model.State | None, extras: Extras = Extra
         state=state,
         traffic=traffic,
         order=model.Order.PROXIES_FIRST if decreases else model.Order.STATUS_FIRST,
-        stable=case.serving,
+        stable=_stable(case, state),
         labels=labels_.needed(case, extras.labels),
         ended=extras.ended,
         store_plan=extras.store_plan,
@@ -79,7 +79,16 @@ def _in_phase(case: case_.Case, state: model.State) -> model.State:
     return dataclasses.replace(state, phase=phase, resumed_at=case.now if resumed else state.resumed_at)
 
 
-def _traffic(case: case_.Case, stable: str | None, state: model.State | None) -> rollout_traffic.Traffic:
+def _stable(case: case_.Case, state: model.State | None) -> str | None:
+    """Who is selected by the Service: once it is promoted the new revision, unless its traffic was taken away again."""
+    if state is None or state.previous is None:
+        return case.serving
+    taken = state.phase is rollout_status.Phase.ROLLING_BACK or (case.splits and not state.weight)
+    return state.previous if taken else case.serving
+
+
+def _traffic(case: case_.Case, state: model.State | None) -> rollout_traffic.Traffic:
+    stable = state.previous if state is not None and state.previous is not None else case.serving
     override = state is not None and case.may_be_asked_for(state)
     if state is None or not (state.weight or state.mirror or override):
         return rollout_traffic.Traffic(stable)
@@ -100,9 +109,11 @@ def _known_traffic(case: case_.Case) -> rollout_traffic.Traffic:
     sent, persisted = case.inputs.sent, max(case.inputs.last_epoch, case.inputs.state.epoch if case.inputs.state else 0)
     if sent is not None and sent.traffic.epoch >= persisted:
         return sent.traffic
-    # A revision in rollout that is labelled Stable was not when its traffic was last decided.
-    promoted = case.state is not None and case.state.revision == case.serving
-    return dataclasses.replace(_traffic(case, None if promoted else case.serving, case.state), epoch=persisted)
+    traffic = _traffic(case, case.state)
+    if case.state is not None and traffic.stable == case.state.revision:
+        # It is labelled Stable, but was not yet when its traffic was last decided: the first revision.
+        traffic = dataclasses.replace(traffic, stable=None)
+    return dataclasses.replace(traffic, epoch=persisted)
 
 
 def _with_epoch(traffic: rollout_traffic.Traffic, known: rollout_traffic.Traffic) -> rollout_traffic.Traffic:

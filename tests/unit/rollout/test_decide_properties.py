@@ -146,11 +146,8 @@ class Rollouts(stateful.RuleBasedStateMachine):
             return
         world = self.world
         world.api_up, world.source_ok, world.split, world.crash_after = True, True, self.gateway, None
-        world.paused, world.order = False, None
+        world.paused, world.order, world.resumes = False, None, True
         self.heal()
-        world.sync()
-        if world.status is not None and world.status.paused_by is not None:
-            world.command(commands.Verb.RESUME, world.status.revision)
         world.come_to_rest()
         stable = model.stable_revision(world.known())
         assert world.wanted is not None

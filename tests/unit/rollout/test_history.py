@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.rollout import history
+from sluice.workloads import outcome as outcome_
 from sluice.workloads import revision
 
 Label = revision.OutcomeLabel
@@ -73,3 +76,23 @@ def test_the_one_that_served_last_outlives_newer_failures() -> None:
         *(stored(number, Label.REJECTED) for number in (4, 5, 6)),
     )
     assert history.surplus(revisions, limit=2, needed={"r3"}) == ("r1", "r4", "r5")
+
+
+def test_the_revisions_promoted_last_are_recent() -> None:
+    """By when they were promoted, not by their numbers; what serves and what failed are not among them."""
+
+    def known(name: str, number: int, outcome: str, finished: str) -> revision.Revision:
+        return dataclasses.replace(
+            stored(number, None), hash=name, result=outcome_.Result(outcome, "AllGatesPassed", finished_at=finished)
+        )
+
+    revisions = [
+        known("a", 9, "Promoted", "2026-01-01T00:00:00.000Z"),
+        known("b", 2, "Promoted", "2026-01-03T00:00:00.000Z"),
+        known("c", 3, "RolledBack", "2026-01-04T00:00:00.000Z"),
+        known("d", 4, "Promoted", "2026-01-05T00:00:00.000Z"),
+    ]
+
+    assert history.recent(revisions, serving="d", limit=1) == {"b"}
+    assert history.recent(revisions, serving="d", limit=3) == {"a", "b"}
+    assert history.recent(revisions, serving="d", limit=0) == frozenset()

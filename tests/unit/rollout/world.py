@@ -20,6 +20,9 @@ Verdict = rollout_status.Verdict
 Release = rollout_status.Release
 PROXIES = 2
 DESIRED = 2
+BAKE = 20.0
+WINDOW = 1
+"""Revisions that were promoted lately and come back without steps."""
 APPROVAL = plan.ApprovalPlan(1e9, rolls_back=True)
 LIVE_NEEDS = {scenario.METRIC: 4, scenario.ANALYSIS: 9}
 """Observations under weight until a live metric has its verdict."""
@@ -30,6 +33,9 @@ LEGAL = {
     (Label.CANDIDATE, Label.REJECTED),
     (Label.CANDIDATE, Label.SUPERSEDED),
     (Label.STABLE, Label.PREVIOUS),
+    (Label.STABLE, Label.REJECTED),
+    (Label.STABLE, Label.SUPERSEDED),
+    (Label.PREVIOUS, Label.STABLE),
     (Label.PREVIOUS, Label.CANDIDATE),
     (Label.REJECTED, Label.CANDIDATE),
     (Label.SUPERSEDED, Label.CANDIDATE),
@@ -56,6 +62,8 @@ class Stored:
     number: int
     quality: Quality
     outcome: Label | None = None
+    promoted_at: float | None = None
+    """Its latest rollout ended well then."""
     deployed: bool = False
     """Its Deployment exists."""
     ready: int = 0
@@ -112,6 +120,8 @@ class World:
     paused: bool = False
     approves: bool = True
     """Whether somebody approves what awaits it, while nothing goes wrong."""
+    resumes: bool = False
+    """Whether somebody resumes what was paused."""
     order: commands.Command | None = None
     answered: str | None = None
     """The order that the status has an answer to."""
@@ -207,9 +217,7 @@ class World:
             sent=self.sent,
             last_epoch=epoch,
             acknowledged=min(self.acks),
-            plan=frozen
-            if current is not None
-            else scenario.make_plan(first=first, approval=plan.ApprovalPlan(1e9, rolls_back=True)),
+            plan=frozen if current is not None else self.new_plan(first=first),
             verdicts=self.verdicts(current.revision if current is not None else None),
             split=self.split,
             source_ok=self.source_ok,
@@ -217,6 +225,18 @@ class World:
             paused=self.paused,
             order=self.order if self.order is not None and self.order.id != self.answered else None,
         )
+
+    def new_plan(self, *, first: bool) -> plan.Plan:
+        """The plan of a rollout that starts now: all steps and a bake, or no steps within the rollback window."""
+        serving = model.stable_revision(self.known())
+        promoted = sorted(
+            (known.promoted_at, name)
+            for name, known in self.revisions.items()
+            if known.promoted_at is not None and (serving is None or name != serving.hash)
+        )
+        direct = not first and self.wanted in {name for _, name in promoted[-WINDOW:]}
+        whole = scenario.make_plan(first=first, approval=APPROVAL, bake=BAKE, direct=direct)
+        return dataclasses.replace(whole, steps=()) if direct else whole
 
     def known(self) -> tuple[model.Revision, ...]:
         """The revisions as facts."""
@@ -325,6 +345,12 @@ class World:
     def check_increase(self, inputs: model.Input, decision: model.Decision) -> None:
         """Weight rises only on a warm revision whose gates so far have passed, and with none that failed or broke."""
         assert decision.state is not None
+        said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
+        assert Verdict.FAIL not in said.values()
+        if decision.state.phase is rollout_status.Phase.BAKING:
+            return  # it is promoted, and its pods are back
+        if inputs.state is not None and inputs.state.weight >= decision.traffic.weight:
+            return  # decided before, by a process that died in between
         assert inputs.wanted == decision.state.revision, "a revision that nobody asks for any more gets no more traffic"
         known = inputs.find(decision.state.revision)
         assert known is not None
@@ -338,13 +364,15 @@ class World:
         released = before.released if before is not None else None
         if before is not None and step is not None and before.step_entered_at is not None and released is None:
             assert self.now - before.step_entered_at >= step.hold - 0.01, "the hold is over"
-        said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
-        assert Verdict.FAIL not in said.values()
-        if step is not None and step.approval is not None and before is not None:
+        left = step is not None and decision.state.step != step.name
+        if left and step is not None and step.approval is not None and before is not None:
             assert before.approved_by or released is Release.STEP, "a person approved"
         if released is Release.STEP or self.skipped == decision.state.revision:
             self.skipped = decision.state.revision
-            return  # a person answers for it
+            assert decision.traffic.weight <= 5000 or said.get(scenario.ANALYSIS) is Verdict.PASS
+            return  # a person answers for the rest
+        if inputs.plan is not None and inputs.plan.direct:
+            return  # it was judged when it was promoted
         assert said.get(scenario.EVAL) is Verdict.PASS
         if decision.traffic.weight > 2500:
             assert said.get(scenario.METRIC) is Verdict.PASS
@@ -376,7 +404,8 @@ class World:
         if write.outcome is Label.REJECTED:
             fine = known.quality is Quality.GOOD and write.revision not in self.taken_back
             assert not fine, "a good revision is never rejected, whatever its environment does"
-        if write.outcome is Label.STABLE:
+        direct = inputs.plan is not None and inputs.plan.direct
+        if write.outcome is Label.STABLE and known.outcome is Label.CANDIDATE and not direct:
             said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
             first = inputs.plan is not None and inputs.plan.first
             assert not any(verdict is Verdict.FAIL for verdict in said.values())
@@ -386,6 +415,8 @@ class World:
                 required = live & {scenario.ANALYSIS}  # a person answers for the gates of single steps
             assert all(said.get(pair) is Verdict.PASS for pair in required), "promoted by every required gate"
         known.outcome = write.outcome
+        if write.result is not None:
+            known.promoted_at = self.now if write.outcome is Label.STABLE else None
         if write.number is not None:
             assert write.number > max(each.number for each in self.revisions.values())
             known.number = write.number
@@ -443,4 +474,6 @@ class World:
             self.finish_jobs()
             if self.approves and self.status is not None and self.status.phase is rollout_status.Phase.AWAITING_APPROVAL:
                 self.command(commands.Verb.APPROVE, self.status.revision)
+            if self.resumes and self.status is not None and self.status.paused_by is not None:
+                self.command(commands.Verb.RESUME, self.status.revision)
             self.now += 6

@@ -239,14 +239,14 @@ class Gatherer:
         found = self.cache.get(resources.CONFIG_MAPS, model.metadata.namespace, name)
         return None if found is None else found.get("data") or {}
 
-    async def new_plan(self, model: modeldeployment.ModelDeployment, *, first: bool) -> rollout_plan.Plan:
+    async def new_plan(self, model: modeldeployment.ModelDeployment, *, first: bool, direct: bool = False) -> rollout_plan.Plan:
         """The plan of a rollout that starts now, with the digests of its data sets as they are now.
 
         Raises:
             rollout_plan.PlanError: the spec names what does not exist; a person must change something.
         """
         gates = {gate.metadata.name: gate.spec for gate in self.lookup.gates(model.metadata.namespace)}
-        plan = rollout_plan.build_plan(model.spec, gates, {}, first=first)
+        plan = rollout_plan.build_plan(model.spec, gates, {}, first=first, direct=direct)
         required = self.admission.required_gates(model.metadata.namespace)
         plan = rollout_plan.require(plan, gates, required, splits=bool(model.spec.gateway_refs))
         digests: dict[str, str] = {}

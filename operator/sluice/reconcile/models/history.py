@@ -77,7 +77,7 @@ def in_use(inputs: rollout.Input, decision: rollout.Decision) -> frozenset[str]:
 
 
 def _entry(known: revision.Revision) -> api.HistoryEntry:
-    result = known.result
+    result = known.result if known.outcome is not revision.OutcomeLabel.CANDIDATE else None
     said: dict[str, Any] = {}
     if result is not None and result.outcome in _RESULTS:
         said = {

@@ -33,7 +33,7 @@ from sluice.reconcile.models import (
     view,
 )
 from sluice.reconcile.models import objects as model_objects
-from sluice.rollout import causes, decide
+from sluice.rollout import causes, decide, history
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.rollout import traffic as rollout_traffic
@@ -165,7 +165,7 @@ class ModelReconciler:
         if plan is None and self._needs_plan(observed):
             try:
                 stable = rollout.stable_revision(observed.revisions)
-                plan = await self.gatherer.new_plan(observed.model, first=stable is None)
+                plan = await self.gatherer.new_plan(observed.model, first=stable is None, direct=_comes_back(observed, stable))
             except rollout_plan.PlanError as error:
                 problems, again = (*problems, status.plan_problem(error)), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
@@ -376,3 +376,11 @@ class ModelReconciler:
         for event in events:
             type_ = kube_events.Type.WARNING if event.warning else kube_events.Type.NORMAL
             self.recorder.tell(kube_events.Event(regarding, type_, event.reason, event.message))
+
+
+def _comes_back(observed: gather.Observed, stable: revision.Revision | None) -> bool:
+    """Whether the spec goes back to a revision within the rollback window."""
+    window = observed.model.spec.rollout.rollback_window
+    if window is None or stable is None:
+        return False
+    return observed.wanted_hash in history.recent(observed.revisions, serving=stable.hash, limit=window.revisions)

@@ -64,7 +64,10 @@ def _labelled(known: revision.Revision, write: rollout.LabelWrite | None) -> rev
     if write is None:
         return known
     number = known.number if write.number is None else write.number
-    result = write.result or known.result if write.outcome is not revision.OutcomeLabel.CANDIDATE else None
+    result = write.result or known.result
+    promoted = result is not None and result.outcome == rollout_status.Outcome.PROMOTED
+    if write.outcome is revision.OutcomeLabel.CANDIDATE and not promoted:
+        result = None  # that it was promoted before still counts for the rollback window
     return dataclasses.replace(known, outcome=write.outcome, number=number, result=result)
 
 
