@@ -71,6 +71,27 @@ class Step(base.ApiModel):
     ] = None
 
 
+class Capacity(base.ApiModel):
+    """How many pods the new revision has. The stable one keeps all of its own until the rollout ends."""
+
+    mode: Annotated[
+        Literal["Proportional", "Full"],
+        pydantic.Field(
+            description="Proportional: as many as its share of the traffic needs, ready before the share rises. "
+            "Full: all of them before the first weight."
+        ),
+    ] = "Proportional"
+    max_extra_replicas: Annotated[
+        int | None,
+        pydantic.Field(
+            ge=1,
+            le=1000,
+            description="Most pods of the new revision beside those of the stable one. A rollout that needs more waits "
+            "with the reason CapacityBudget. Unset: as many as it takes.",
+        ),
+    ] = None
+
+
 class Canary(base.ApiModel):
     """Traffic moves to the new revision in steps."""
 
@@ -83,6 +104,7 @@ class Canary(base.ApiModel):
             json_schema_extra=base.map_list("name"),
         ),
     ] = None
+    capacity: Annotated[Capacity | None, pydantic.Field(description="Default: Proportional, without a bound.")] = None
     step_deadline: Annotated[
         base.Duration,
         pydantic.Field(

@@ -83,6 +83,24 @@ class GateStatus(base.ApiModel):
     needs: Annotated[str | None, pydantic.Field(max_length=128, description="What is still needed for a verdict.")] = None
 
 
+class StepStatus(base.ApiModel):
+    """One step of the plan that the rollout follows, which the spec may no longer have."""
+
+    name: Annotated[str, pydantic.Field(max_length=63, description="Name of the step.")]
+    weight: Annotated[str, pydantic.Field(max_length=8, description="Percent of traffic for the revision.")] = "0"
+    mirror: Annotated[
+        str | None, pydantic.Field(max_length=8, description="Percent of the requests that the revision gets a copy of.")
+    ] = None
+    hold: Annotated[str, pydantic.Field(max_length=32, description="How long it lasts at least.")] = "0s"
+    gates: Annotated[
+        tuple[Annotated[str, pydantic.Field(max_length=63)], ...],
+        pydantic.Field(
+            max_length=16, description="EvalGates that must pass.", json_schema_extra={"x-kubernetes-list-type": "atomic"}
+        ),
+    ] = ()
+    approval: Annotated[bool, pydantic.Field(description="Whether a person has to approve.")] = False
+
+
 class RolloutStatus(base.ApiModel):
     """The rollout that is under way."""
 
@@ -104,6 +122,12 @@ class RolloutStatus(base.ApiModel):
             description="When every connected proxy had acknowledged the step's weight.",
         ),
     ] = None
+    replicas: Annotated[
+        int, pydantic.Field(ge=0, description="Pods that the revision is to have now; it only rises during a rollout.")
+    ] = 0
+    peak_gpus: Annotated[
+        int | None, pydantic.Field(ge=0, description="GPUs that the rollout needs at its height, of both revisions together.")
+    ] = None
     previous: Annotated[
         str | None, pydantic.Field(max_length=63, description="Hash of the revision that served before, from promotion on.")
     ] = None
@@ -120,6 +144,14 @@ class RolloutStatus(base.ApiModel):
     ] = None
     released: Annotated[Release | None, pydantic.Field(description="What of the current step a person has ended early.")] = None
     released_by: Annotated[str | None, pydantic.Field(max_length=256, description="Who did.")] = None
+    steps: Annotated[
+        tuple[StepStatus, ...],
+        pydantic.Field(
+            max_length=20,
+            description="The steps of the plan, frozen when the rollout started.",
+            json_schema_extra=base.map_list("name"),
+        ),
+    ] = ()
     had_traffic: Annotated[bool, pydantic.Field(description="Whether the revision ever had weight.")] = False
     gates: Annotated[
         tuple[GateStatus, ...],

@@ -12,7 +12,7 @@ from sluice.kube import client as kube_client
 from sluice.kube import resources
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import programmer
-from sluice.rollout import model as rollout
+from sluice.rollout import times
 from sluice.xds import server
 
 Type = conditions.ConditionType
@@ -160,4 +160,4 @@ def gate_names(model: modeldeployment.ModelDeployment) -> set[str]:
 
 
 def _now(clock: clock_.Clock) -> str:
-    return rollout.time_text(clock.now())[:-5] + "Z"
+    return times.time_text(clock.now())[:-5] + "Z"

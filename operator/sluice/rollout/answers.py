@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from sluice.api import commands, rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import model
+from sluice.rollout import model, persisted
 
 
-def of(case: case_.Case, followed: str | None, state: model.State | None) -> model.Answer | None:
+def of(case: case_.Case, followed: str | None, state: persisted.State | None) -> model.Answer | None:
     """The answer to the pending order; None when there is none, or none that could be written.
 
     Args:
@@ -26,7 +26,7 @@ def of(case: case_.Case, followed: str | None, state: model.State | None) -> mod
     return _done_already(case, order, state) or model.Answer(False, _refusal(case, order))
 
 
-def _done_already(case: case_.Case, order: commands.Command, state: model.State | None) -> model.Answer | None:
+def _done_already(case: case_.Case, order: commands.Command, state: persisted.State | None) -> model.Answer | None:
     """An order whose effect is there: by a process that died before it could say so, or by somebody else."""
     aborting = state is not None and state.phase is rollout_status.Phase.ROLLING_BACK and state.revision == order.revision
     if order.verb is commands.Verb.ABORT and aborting:
@@ -57,7 +57,7 @@ def _not_retried(case: case_.Case, order: commands.Command) -> str:
     return "it was not rejected."
 
 
-def _not_now(case: case_.Case, order: commands.Command, state: model.State) -> str:
+def _not_now(case: case_.Case, order: commands.Command, state: persisted.State) -> str:
     where = f"the rollout is {state.phase.value}" + (f" in step {state.step}" if state.step else "")
     match order.verb:
         case commands.Verb.APPROVE if state.in_step and case.step is not None and case.step.approval is None:

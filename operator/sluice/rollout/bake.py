@@ -56,7 +56,7 @@ def restored(case: case_.Case) -> model.Decision | None:
     """Its pods are back, and with them its traffic."""
     if case.rollout.phase is not Phase.BAKING or case.rollout.weight or not case.splits:
         return None
-    if not case.health.warm:
+    if not case.is_warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
     message = f"Revision {case.rollout.revision} gets all traffic again."
     state = dataclasses.replace(

@@ -10,7 +10,7 @@ import functools
 from typing import Final
 
 from sluice.api import rollout_status
-from sluice.rollout import health, model, plan
+from sluice.rollout import capacity, health, model, persisted, plan, times, traffic
 
 _NO_PODS: Final = health.Health(desired=1, ready=0)
 """A revision whose Deployment does not exist yet."""
@@ -25,17 +25,17 @@ class Case:
 
     inputs: model.Input
     now: float
-    state: model.State | None
+    state: persisted.State | None
     stable: model.Revision | None
 
     @classmethod
     def of(cls, inputs: model.Input, now: float) -> Case:
         """The case of an input at `now`."""
         state = model.newest_state(inputs.state, inputs.sent, inputs.last_epoch)
-        return cls(inputs, model.at(now), state, model.stable_revision(inputs.revisions))
+        return cls(inputs, times.at(now), state, model.stable_revision(inputs.revisions))
 
     @property
-    def rollout(self) -> model.State:
+    def rollout(self) -> persisted.State:
         """The state where there is one for sure."""
         assert self.state is not None
         return self.state
@@ -72,6 +72,36 @@ class Case:
         return (self.canary.health if self.canary is not None else None) or _NO_PODS
 
     @property
+    def rules(self) -> capacity.Rules:
+        """How many pods each side gets."""
+        return self.inputs.plan.capacity if self.inputs.plan is not None else capacity.DEFAULT
+
+    def needed(self, share: int) -> int:
+        """Pods that the revision in rollout needs for that share of the traffic, in basis points.
+
+        All of them where there is nothing to divide: for the first revision, and where the Service moves at once.
+        """
+        if self.inputs.load is None:
+            return self.health.desired
+        first = self.inputs.plan is not None and self.inputs.plan.first
+        whole = first or (not self.splits and share > 0)
+        rules = dataclasses.replace(self.rules, full=True) if whole else self.rules
+        return capacity.needed(rules, self.inputs.load, share)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the revision in rollout has the pods that it is to have by now."""
+        asked = self.rollout.replicas or self.needed(self.share)
+        if self.inputs.load is not None:
+            asked = min(asked, capacity.base(self.rules, self.inputs.load))  # the spec may ask for fewer by now
+        return self.health.ready >= max(1, asked) and self.health.desired > 0
+
+    @property
+    def share(self) -> int:
+        """Of the traffic that the revision in rollout has now, copies included."""
+        return min(self.rollout.weight + self.rollout.mirror, traffic.FULL_WEIGHT)
+
+    @property
     def acknowledged(self) -> bool:
         """Whether the state's traffic is what every connected proxy has. Without a gateway there is none to ask."""
         return self.acknowledges(self.rollout.epoch)
@@ -100,7 +130,7 @@ class Case:
         first = self.inputs.plan is not None and self.inputs.plan.first
         return self.inputs.split is not model.Split.NONE and not first and self.base is not None
 
-    def may_be_asked_for(self, state: model.State) -> bool:
+    def may_be_asked_for(self, state: persisted.State) -> bool:
         """Whether testers may ask for the revision in rollout: from the first step after those that come before any traffic."""
         frozen = self.inputs.plan
         if frozen is None or frozen.rules.override is None or not self.splits:

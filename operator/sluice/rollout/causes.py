@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from sluice.rollout import findings, health, logs, model, placement, pods, preparing
+from sluice.rollout import findings, health, logs, placement, pods, preparing, times
 
 CRASH_LOOP_EXITS: Final = 3
 OOM_EXITS: Final = 2
@@ -215,7 +215,7 @@ def _absent(deployment: Mapping[str, Any], over: list[pods.Pod]) -> list[Finding
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             message = condition.get("message", "")
             cause = health.Cause.QUOTA_EXCEEDED if "exceeded quota" in message else health.Cause.PODS_REFUSED
-            return [findings.without_pod(cause, message, since=model.parse_time(condition.get("lastTransitionTime")))]
+            return [findings.without_pod(cause, message, since=times.parse_time(condition.get("lastTransitionTime")))]
     for pod in over:
         reasons = (pod.disrupted.reason if pod.disrupted is not None else "", pod.reason)
         fallback = health.Cause.NODE_REFUSED if pod.reason.startswith("OutOf") else health.Cause.EVICTED

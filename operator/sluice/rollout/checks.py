@@ -61,6 +61,8 @@ def pods_lost(case: case_.Case) -> model.Decision | None:
         return None
     if case.rollout.phase is rollout_status.Phase.WARMING_UP and not case.rollout.weight:
         return None
+    if case.inputs.load is not None and case.health.ready >= case.needed(case.share) > 0:
+        return None  # what is missing is for a greater share
     # Of two half-broken sides, the one that answers keeps its traffic.
     stable_answers = case.base is not None and case.base.ready > 0
     environment = case.health.cause is not None and case.health.effect is health.CauseClass.ENVIRONMENT

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import model, reasons
+from sluice.rollout import model, persisted, reasons, times
 from sluice.workloads import outcome as outcome_
 from sluice.workloads import revision
 
@@ -31,9 +31,12 @@ def candidate(case: case_.Case, known: model.Revision) -> model.LabelWrite:
     return model.LabelWrite(known.hash, revision.OutcomeLabel.CANDIDATE, newest + 1 if older else None)
 
 
-def result(case: case_.Case, state: model.State, outcome: rollout_status.Outcome, reason: str, message: str) -> outcome_.Result:
+def result(
+    case: case_.Case, state: persisted.State, outcome: rollout_status.Outcome, reason: str, message: str
+) -> outcome_.Result:
     """How a rollout ends now, to be written with the label."""
-    return outcome_.Result(outcome.value, str(reason), message, model.time_text(state.started_at), model.time_text(case.now))
+    started, finished = times.time_text(state.started_at), times.time_text(case.now)
+    return outcome_.Result(outcome.value, str(reason), message, started, finished)
 
 
 def _differs(case: case_.Case, write: model.LabelWrite) -> bool:
@@ -55,7 +58,7 @@ def _repairs(case: case_.Case) -> Iterator[model.LabelWrite]:
 
 def _superseded(case: case_.Case) -> outcome_.Result:
     message = f"The spec asked for revision {case.inputs.wanted} before this one was judged."
-    finished = model.time_text(case.now)
+    finished = times.time_text(case.now)
     return outcome_.Result(
         rollout_status.Outcome.SUPERSEDED.value, reasons.Reason.SUPERSEDED.value, message, finished_at=finished
     )

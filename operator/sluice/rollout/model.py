@@ -1,31 +1,23 @@
 """The values that a rollout's decision takes and gives.
 
-`Input` is everything the reconcile gathered, `Decision` everything it has to do, in the order its fields say. `State` is
-what persists between two decisions: it maps one to one to `status.rollout`.
+`Input` is everything the reconcile gathered, `Decision` everything it has to do, in the order its fields say. What persists
+between two decisions is in `persisted`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import enum
-from collections.abc import Iterable
-from typing import Final, Protocol, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar
 
-from sluice.api import commands, rollout_spec, rollout_status
+from sluice.api import commands, rollout_status
+from sluice.rollout import capacity, persisted
 from sluice.rollout import health as health_  # a field is named health
 from sluice.rollout import plan as plan_  # a field is named plan
-from sluice.rollout import reasons
 from sluice.rollout import traffic as traffic_  # fields are named traffic
 from sluice.workloads import outcome as outcome_  # a field is named outcome
 from sluice.workloads import revision as revision_  # fields are named revision
-
-_MESSAGE_MAX: Final = 2048
-
-
-_IN_STEP: Final = frozenset(
-    {rollout_status.Phase.PROGRESSING, rollout_status.Phase.AWAITING_APPROVAL, rollout_status.Phase.PAUSED}
-)
 
 
 class Split(enum.Enum):
@@ -40,62 +32,10 @@ class Split(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
-    """A rollout under way."""
-
-    revision: str
-    phase: rollout_status.Phase
-    """Never Idle: no rollout is no state."""
-    started_at: float
-    """Epoch seconds, in milliseconds' precision as all times here."""
-    step: str | None = None
-    weight: int = 0
-    epoch: int = 0
-    step_entered_at: float | None = None
-    """When every connected proxy had acknowledged the step's weight."""
-    had_traffic: bool = False
-    gates: tuple[rollout_status.GateStatus, ...] = ()
-    reason: str | None = None
-    message: str | None = None
-    mirror: int = 0
-    """Basis points of the requests that are copied to it."""
-    previous: str | None = None
-    """The revision that served before, from promotion on: it gets the traffic back if need be."""
-    awaiting_since: float | None = None
-    """Since when the step awaits an approval."""
-    approved_by: str | None = None
-    """Who approved the step."""
-    paused_by: str | None = None
-    """Who ordered a pause that lasts."""
-    resumed_at: float | None = None
-    """When the step went on after a pause: its time limits count from there."""
-    released: rollout_status.Release | None = None
-    released_by: str | None = None
-    """Who ended the step, or its hold, early."""
-
-    @property
-    def in_step(self) -> bool:
-        """Whether it is in one of its steps."""
-        return self.phase in _IN_STEP
-
-    @property
-    def has_traffic(self) -> bool:
-        """Whether the revision gets requests, if only copies."""
-        return self.weight > 0 or self.mirror > 0
-
-    @property
-    def outcome(self) -> rollout_status.Outcome:
-        """How the rollout ends when it is taken back now."""
-        if self.reason in reasons.NOT_A_FAILURE:
-            return rollout_status.Outcome.SUPERSEDED
-        return rollout_status.Outcome.ROLLED_BACK if self.had_traffic else rollout_status.Outcome.REJECTED
-
-
-@dataclasses.dataclass(frozen=True)
 class Sent:
     """What this process last gave the proxies. Lost with the process and with leadership."""
 
-    state: State | None
+    state: persisted.State | None
     traffic: traffic_.Traffic
 
 
@@ -134,7 +74,7 @@ class Input:
     wanted: str | None
     """Hash of the revision the spec asks for; it is among `revisions`. None: the spec asks for none that can be made."""
     revisions: tuple[Revision, ...]
-    state: State | None = None
+    state: persisted.State | None = None
     """As persisted in `status.rollout`."""
     sent: Sent | None = None
     last_epoch: int = 0
@@ -148,6 +88,8 @@ class Input:
     split: Split = Split.CONNECTED
     source_ok: bool = True
     """Whether the gateways' counters can be read at present."""
+    load: capacity.Load | None = None
+    """What decides how many pods are needed. None: nobody says, and what Deployments ask for is enough."""
     protect_only: bool = False
     paused: bool = False
     """Whether the spec stops increases."""
@@ -236,7 +178,7 @@ class Answer:
 class Decision:
     """What to do now. See `Order` for what comes first."""
 
-    state: State | None
+    state: persisted.State | None
     """For `status.rollout`. None: no rollout is under way."""
     traffic: traffic_.Traffic
     """What the proxies get."""
@@ -253,6 +195,8 @@ class Decision:
     """The (gate, eval) pairs that should have a result or be running."""
     keep: frozenset[str] = frozenset()
     """Revisions that have pods; every other revision's Deployment is deleted."""
+    sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Fewest pods by revision, for as long as the rollout needs them. A revision that is not in it keeps what it has."""
     wake_after: float | None = None
     """Seconds after which time alone may change the decision."""
     events: tuple[Notice, ...] = ()
@@ -264,7 +208,7 @@ class Decision:
     """What became of `Input.order`, to be written with the status. None: it still waits."""
 
 
-def newest_state(state: State | None, sent: Sent | None, last_epoch: int = 0) -> State | None:
+def newest_state(state: persisted.State | None, sent: Sent | None, last_epoch: int = 0) -> persisted.State | None:
     """The state to go on from: what was sent counts where the API server did not learn of it, or the cache is late.
 
     The epoch rises with every change of traffic, and an increase is sent only once it is persisted. So a higher epoch
@@ -303,97 +247,13 @@ def stable_revision(revisions: Iterable[L]) -> L | None:
     return None
 
 
-def is_urgent(old: State | None, new: State | None) -> bool:
+def is_urgent(old: persisted.State | None, new: persisted.State | None) -> bool:
     """Whether the status must be written at once, because more than numbers of a gate changed."""
     return _essence(old) != _essence(new)
 
 
-def _essence(state: State | None) -> object:
+def _essence(state: persisted.State | None) -> object:
     if state is None:
         return None
     verdicts = tuple((gate.name, gate.metric, gate.verdict, gate.reason) for gate in state.gates)
     return dataclasses.replace(state, gates=(), message=None), verdicts
-
-
-def at(now: float) -> float:
-    """A time as it is stored: in milliseconds, so that it survives the status unchanged."""
-    return round(now, 3)
-
-
-def time_text(moment: float) -> str:
-    """RFC 3339 with milliseconds, in UTC."""
-    stamp = datetime.datetime.fromtimestamp(round(moment, 3), tz=datetime.UTC)
-    return stamp.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def parse_time(text: str | None) -> float | None:
-    """The inverse of `time_text`; None for what is not a time."""
-    try:
-        return round(datetime.datetime.fromisoformat(text).timestamp(), 3) if text else None
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def from_status(status: rollout_status.RolloutStatus | None) -> State | None:
-    """The state that a status carries. Total: a member that someone spoiled reads as its default."""
-    if status is None or status.phase is rollout_status.Phase.IDLE:
-        return None
-    return State(
-        revision=status.revision,
-        phase=status.phase,
-        started_at=parse_time(status.started_at) or 0.0,
-        step=status.step,
-        weight=_basis_points(status.weight),
-        mirror=_basis_points(status.mirror),
-        previous=status.previous,
-        awaiting_since=parse_time(status.awaiting_since),
-        approved_by=status.approved_by,
-        paused_by=status.paused_by,
-        resumed_at=parse_time(status.resumed_at),
-        released=status.released,
-        released_by=status.released_by,
-        epoch=status.epoch,
-        step_entered_at=parse_time(status.step_entered_at),
-        had_traffic=status.had_traffic,
-        gates=status.gates,
-        reason=status.reason,
-        message=status.message,
-    )
-
-
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else time_text(moment)
-
-
-def _basis_points(text: str | None) -> int:
-    try:
-        return min(max(rollout_spec.weight_basis_points(text or 0), 0), traffic_.FULL_WEIGHT)
-    except ValueError:
-        return 0
-
-
-def to_status(state: State | None) -> rollout_status.RolloutStatus | None:
-    """The inverse of `from_status`."""
-    if state is None:
-        return None
-    return rollout_status.RolloutStatus(
-        revision=state.revision,
-        phase=state.phase,
-        step=state.step,
-        weight=rollout_spec.weight_text(state.weight),
-        mirror=rollout_spec.weight_text(state.mirror) if state.mirror else None,
-        epoch=state.epoch,
-        started_at=time_text(state.started_at),
-        step_entered_at=_time(state.step_entered_at),
-        previous=state.previous,
-        awaiting_since=_time(state.awaiting_since),
-        approved_by=state.approved_by,
-        paused_by=state.paused_by,
-        resumed_at=_time(state.resumed_at),
-        released=state.released,
-        released_by=state.released_by,
-        had_traffic=state.had_traffic,
-        gates=state.gates,
-        reason=state.reason,
-        message=None if state.message is None else state.message[:_MESSAGE_MAX],
-    )

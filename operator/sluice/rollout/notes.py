@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sluice.rollout import case as case_
-from sluice.rollout import model, plan
+from sluice.rollout import model, persisted, plan
 
 
-def of(case: case_.Case, state: model.State | None) -> tuple[model.Note, ...]:
+def of(case: case_.Case, state: persisted.State | None) -> tuple[model.Note, ...]:
     """The remarks that hold once `state` is the state."""
     return tuple(_notes(case, state))
 
 
-def _notes(case: case_.Case, state: model.State | None) -> Iterator[model.Note]:
+def _notes(case: case_.Case, state: persisted.State | None) -> Iterator[model.Note]:
     if case.inputs.split is model.Split.NONE:
         yield model.Note(
             model.NoteType.NO_TRAFFIC_SPLIT,

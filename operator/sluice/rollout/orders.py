@@ -10,7 +10,7 @@ import dataclasses
 
 from sluice.api import commands, rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, reasons, rollback, settle
+from sluice.rollout import labels, model, persisted, reasons, rollback, settle
 
 Verb = commands.Verb
 
@@ -101,7 +101,7 @@ def _order(case: case_.Case, verb: Verb) -> commands.Command | None:
     return order
 
 
-def _may_be_paused(state: model.State) -> bool:
+def _may_be_paused(state: persisted.State) -> bool:
     return state.in_step or state.phase is rollout_status.Phase.WARMING_UP
 
 
@@ -109,7 +109,7 @@ def _who(order: commands.Command) -> str:
     return order.by or "Somebody"
 
 
-def _followed(case: case_.Case, state: model.State, reason: reasons.EventReason, message: str) -> model.Decision:
+def _followed(case: case_.Case, state: persisted.State, reason: reasons.EventReason, message: str) -> model.Decision:
     state = dataclasses.replace(state, message=message)
     waiting = model.Notice(state.reason or reason, message)
     extras = settle.Extras(events=(model.Notice(reason, message),), waiting=waiting, wake_after=0.0, followed=message)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import durations, evalgate, modeldeployment, rollout_spec
+from sluice.rollout import capacity as capacity_  # a field is named capacity
 from sluice.rollout import traffic
 
 _DEFAULT_STEPS: Final = (("canary-5", 500), ("canary-25", 2500), ("canary-50", 5000))
@@ -100,6 +101,8 @@ class Plan:
     """Whether a gate that is still inconclusive at the step's deadline takes the revision back."""
     bake: float = 0.0
     """Seconds for which the revision before stays warm after the promotion."""
+    capacity: capacity_.Rules = capacity_.DEFAULT
+    """How many pods each side gets."""
     direct: bool = False
     """Whether it comes back within the rollback window: it has no steps."""
 
@@ -159,6 +162,7 @@ class Plan:
             "falseRollback": self.false_rollback,
             "rules": self.rules.to_json(),
             "bake": self.bake,
+            "capacity": dataclasses.asdict(self.capacity),
             "direct": self.direct,
             "rollsBackInconclusive": self.rolls_back_inconclusive,
             "first": self.first,
@@ -180,6 +184,7 @@ def from_json(data: Mapping[str, Any]) -> Plan:
         false_rollback=float(data["falseRollback"]),
         rules=traffic.rules_from_json(data["rules"]),
         bake=float(data["bake"]),
+        capacity=_capacity_from_json(data["capacity"]),
         direct=bool(data["direct"]),
         rolls_back_inconclusive=bool(data["rollsBackInconclusive"]),
         first=bool(data["first"]),
@@ -205,6 +210,7 @@ def build_plan(
     *,
     first: bool,
     direct: bool = False,
+    replicas: int = 1,
 ) -> Plan:
     """The plan of a rollout that starts now.
 
@@ -214,6 +220,7 @@ def build_plan(
         digests: SHA-256 of each dataset by `<gate>/<eval>`; those of other gates are left out.
         first: whether nothing serves yet.
         direct: whether the revision comes back within the rollback window.
+        replicas: pods that serve now.
 
     Raises:
         PlanError: a gate does not exist, or a weight falls from one step to the next.
@@ -234,6 +241,7 @@ def build_plan(
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
         rules=traffic.DEFAULT,
         bake=durations.seconds(rollout.bake.duration) if rollout.bake is not None else 0.0,
+        capacity=_capacity(canary.capacity, replicas),
         direct=direct,
         rolls_back_inconclusive=canary.on_inconclusive == "Rollback",
         first=first,
@@ -250,6 +258,16 @@ def _used(
         if name not in known:
             raise PlanError(field, f"Cannot roll out by EvalGate {name!r}: {field} names it, but it does not exist. Create it.")
     return {name: known[name] for _, name in named}
+
+
+def _capacity(asked: rollout_spec.Capacity | None, replicas: int) -> capacity_.Rules:
+    given = asked or rollout_spec.Capacity()
+    return capacity_.Rules(full=given.mode == "Full", max_extra=given.max_extra_replicas, at_start=replicas)
+
+
+def _capacity_from_json(data: Mapping[str, Any]) -> capacity_.Rules:
+    extra = data["max_extra"]
+    return capacity_.Rules(bool(data["full"]), int(extra) if extra is not None else None, int(data["at_start"]))
 
 
 def _approval(asked: rollout_spec.Approval | None) -> ApprovalPlan | None:

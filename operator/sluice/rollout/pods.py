@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from sluice.rollout import model
+from sluice.rollout import times
 from sluice.workloads import pod_template, prefetch
 
 _ITEM: Final = "--item="
@@ -142,7 +142,7 @@ def parse_pod(obj: Mapping[str, Any], words: Mapping[str, str] = types.MappingPr
     disrupted, scheduled = conditions.get("DisruptionTarget"), conditions.get("PodScheduled")
     return Pod(
         name=metadata.get("name", ""),
-        created=model.parse_time(metadata.get("creationTimestamp")),
+        created=times.parse_time(metadata.get("creationTimestamp")),
         phase=status.get("phase", "Pending"),
         reason=status.get("reason", ""),
         message=status.get("message", ""),
@@ -163,7 +163,7 @@ def _condition(obj: Mapping[str, Any]) -> Condition:
         true=obj.get("status") == "True",
         reason=obj.get("reason", ""),
         message=obj.get("message", ""),
-        since=model.parse_time(obj.get("lastTransitionTime")),
+        since=times.parse_time(obj.get("lastTransitionTime")),
     )
 
 
@@ -188,7 +188,7 @@ def _container(status: Mapping[str, Any], words: str = "") -> Container:
         name=status.get("name", ""),
         ready=bool(status.get("ready")),
         restarts=int(status.get("restartCount", 0)),
-        running_since=model.parse_time(running.get("startedAt")) if running is not None else None,
+        running_since=times.parse_time(running.get("startedAt")) if running is not None else None,
         waiting=waiting.get("reason", "") if waiting is not None else None,
         waiting_message=waiting.get("message", "") if waiting is not None else "",
         end=_end(state.get("terminated"), words),
@@ -204,8 +204,8 @@ def _end(obj: Mapping[str, Any] | None, words: str) -> End | None:
         reason=obj.get("reason", ""),
         exit_code=int(obj.get("exitCode", 0)),
         message=f"{words}\n{_last_line(message)}" if words and points_elsewhere(message) else message,
-        started_at=model.parse_time(obj.get("startedAt")) or None,  # one that never ran began in 1970
-        finished_at=model.parse_time(obj.get("finishedAt")),
+        started_at=times.parse_time(obj.get("startedAt")) or None,  # one that never ran began in 1970
+        finished_at=times.parse_time(obj.get("finishedAt")),
     )
 
 

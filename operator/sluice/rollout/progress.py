@@ -7,7 +7,7 @@ from typing import Final
 
 from sluice.api import rollout_spec, rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import checks, health, model, plan, promote, reasons, rollback, settle
+from sluice.rollout import checks, health, model, persisted, plan, promote, reasons, rollback, settle, traffic
 
 LONG_WAIT: Final = 300.0
 """Seconds after which a wait for gates reads as one that may last: `Holding`."""
@@ -105,20 +105,44 @@ def passed(case: case_.Case) -> model.Decision:
 
 
 def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
-    """To a step, or to promotion after the last: unless weight would rise when it must not."""
-    weight = step.weight if step is not None else promote.weight(case)
-    if not case.health.warm:
+    """To a step, or to promotion after the last: unless its share of the traffic would rise when it must not."""
+    if not case.is_warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
-    rises = weight > case.rollout.weight or (step is not None and step.mirror > case.rollout.mirror)
-    if rises:
-        if case.inputs.split is model.Split.UNAVAILABLE:
-            return _no_gateway(case)
-        broken = checks.measurement_failed(case)
-        if broken is not None:
-            return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, warning=True)
-    if case.paused and (rises or step is None):
+    if not _rises(case, step):
+        return promote.begin(case) if step is None else _enter(case, step)
+    if case.splits and case.inputs.split is model.Split.UNAVAILABLE:
+        return _no_gateway(case)
+    broken = checks.measurement_failed(case)
+    if broken is not None:
+        return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, warning=True)
+    if case.paused:
         return settle.hold(case, reasons.Reason.PAUSED, _paused(case))
-    return promote.begin(case) if step is None else _enter(case, step)
+    lacking = _lacks_capacity(case, step)
+    return lacking or (promote.begin(case) if step is None else _enter(case, step))
+
+
+def _rises(case: case_.Case, step: plan.StepPlan | None) -> bool:
+    """Whether more reaches the revision than now; becoming the stable one counts."""
+    return step is None or step.weight > case.rollout.weight or step.mirror > case.rollout.mirror
+
+
+def _lacks_capacity(case: case_.Case, step: plan.StepPlan | None) -> model.Decision | None:
+    """The pods that the next share needs come first."""
+    share = traffic.FULL_WEIGHT if step is None else step.weight + step.mirror
+    need, most = case.needed(share), case.rules.max_extra
+    if most is not None and need > most and case.stable is not None:
+        message = (
+            f"{need} pods are needed for {rollout_spec.weight_text(share)} % of the traffic, and capacity.maxExtraReplicas "
+            f"is {most}. Raise it for the next rollout, or abort this one."
+        )
+        return settle.hold(case, reasons.Reason.CAPACITY_BUDGET, message, warning=True)
+    if case.health.ready >= need:
+        return None
+    reason, message = checks.waiting_for_pods(case)
+    if reason == reasons.Reason.PODS_STARTING:
+        reason = reasons.Reason.CAPACITY_PENDING
+    message = f"{need} pods are needed for {rollout_spec.weight_text(share)} % of the traffic: {message}"
+    return settle.hold(case, reason, message, replicas=need)
 
 
 def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
@@ -145,7 +169,7 @@ def _enter(case: case_.Case, step: plan.StepPlan) -> model.Decision:
     return settle.decision(case, state, settle.Extras(events=(event,), waiting=model.Notice(state.reason or "", event.message)))
 
 
-def _entered(case: case_.Case, state: model.State) -> model.Decision:
+def _entered(case: case_.Case, state: persisted.State) -> model.Decision:
     step = next(each for each in case.steps if each.name == state.step)
     message = f"Step {step.name} is entered at weight {rollout_spec.weight_text(state.weight)}."
     state = dataclasses.replace(state, step_entered_at=case.now, reason=reasons.Reason.HOLDING, message=message)

@@ -6,7 +6,7 @@ import dataclasses
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import checks, labels, model, reasons, settle
+from sluice.rollout import checks, labels, model, persisted, reasons, settle
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 
@@ -54,7 +54,7 @@ def under_way(case: case_.Case) -> model.Decision | None:
     """Once every proxy sends it everything, the labels move: the new Stable first, so that there is always one."""
     if case.rollout.phase is not rollout_status.Phase.PROMOTING:
         return None
-    if not case.health.warm:
+    if not case.is_warm:
         return settle.hold(case, *checks.waiting_for_pods(case))
     if case.rollout.weight and not case.acknowledged:
         return settle.hold(case, reasons.Reason.PROXIES_PENDING, f"Waits for every proxy to take epoch {case.rollout.epoch}.")
@@ -72,5 +72,5 @@ def under_way(case: case_.Case) -> model.Decision | None:
     return settle.decision(case, state, settle.Extras(labels=tuple(writes), waiting=waiting, wake_after=1.0))
 
 
-def _promoted(state: model.State) -> str:
+def _promoted(state: persisted.State) -> str:
     return f"Revision {state.revision} passed every required gate."

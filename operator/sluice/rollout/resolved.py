@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sluice.api import naming
-from sluice.rollout import model
+from sluice.rollout import times
 from sluice.workloads import pod_template, prefetch
 
 COMPONENT: Final = "resolved"
@@ -187,7 +187,7 @@ def facts_of(pod: Mapping[str, Any]) -> Facts | None:
     return Facts(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
-        created=model.parse_time(metadata.get("creationTimestamp")) or 0.0,
+        created=times.parse_time(metadata.get("creationTimestamp")) or 0.0,
         ready=any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()),
         versions=_versions(status.get("initContainerStatuses") or ()) if downloads else {},
         images=_images(spec, status.get("containerStatuses") or ()),
@@ -259,4 +259,4 @@ def parse_config_map(obj: Mapping[str, Any] | None) -> tuple[Record, float | Non
     except (ValueError, AttributeError):
         images = {}
     versions = prefetch.parse_resolved(data.get(prefetch.RESOLVED_KEY, "")) or {}
-    return Record(versions, images), model.parse_time(obj["metadata"].get("creationTimestamp"))
+    return Record(versions, images), times.parse_time(obj["metadata"].get("creationTimestamp"))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, reasons, settle
+from sluice.rollout import labels, model, persisted, reasons, settle
 from sluice.workloads import revision
 
 
@@ -46,7 +46,7 @@ def under_way(case: case_.Case) -> model.Decision | None:
     return settle.decision(case, state, settle.Extras(labels=writes, waiting=waiting, wake_after=1.0))
 
 
-def _end(case: case_.Case, state: model.State) -> model.Decision:
+def _end(case: case_.Case, state: persisted.State) -> model.Decision:
     ended = model.Ended(
         revision=state.revision,
         outcome=state.outcome,
@@ -66,13 +66,13 @@ def _with_known(
     return ((write, case.inputs.find(write.revision)) for write in writes)
 
 
-def _labels(case: case_.Case, state: model.State) -> tuple[model.LabelWrite, ...]:
+def _labels(case: case_.Case, state: persisted.State) -> tuple[model.LabelWrite, ...]:
     """The revision first: until that is written it stays the stable one if it was promoted, and after it the former one is."""
     own = _label(case, state)
     return (own,) if state.previous is None else (own, model.LabelWrite(state.previous, revision.OutcomeLabel.STABLE))
 
 
-def _label(case: case_.Case, state: model.State) -> model.LabelWrite:
+def _label(case: case_.Case, state: persisted.State) -> model.LabelWrite:
     failed = state.outcome is not rollout_status.Outcome.SUPERSEDED
     outcome = revision.OutcomeLabel.REJECTED if failed else revision.OutcomeLabel.SUPERSEDED
     reason = state.reason or reasons.Reason.MARKED_REJECTED

@@ -10,11 +10,12 @@ import dataclasses
 from typing import Final
 
 from sluice.api import rollout_status
-from sluice.rollout import answers, model, notes
+from sluice.rollout import answers, capacity, model, notes, persisted
 from sluice.rollout import case as case_
 from sluice.rollout import labels as labels_
 from sluice.rollout import traffic as rollout_traffic
 
+_PROMOTED: Final = (rollout_status.Phase.PROMOTING, rollout_status.Phase.BAKING)
 _FINAL: Final = (rollout_status.Verdict.PASS, rollout_status.Verdict.FAIL)
 
 
@@ -32,7 +33,7 @@ class Extras:
     """What was done about the pending order."""
 
 
-def decision(case: case_.Case, state: model.State | None, extras: Extras = Extras()) -> model.Decision:
+def decision(case: case_.Case, state: persisted.State | None, extras: Extras = Extras()) -> model.Decision:
     """The decision whose next state is `state`; its epoch and gates are filled in here."""
     known = _known_traffic(case)
     state = _in_phase(case, state) if state is not None else None
@@ -50,6 +51,7 @@ def decision(case: case_.Case, state: model.State | None, extras: Extras = Extra
         store_plan=extras.store_plan,
         evals=_evals(case, state),
         keep=_keep(case, state, traffic),
+        sizes=_sizes(case, state),
         wake_after=_wake(case, extras.wake_after),
         events=extras.events,
         waiting=extras.waiting,
@@ -59,14 +61,21 @@ def decision(case: case_.Case, state: model.State | None, extras: Extras = Extra
 
 
 def hold(
-    case: case_.Case, reason: str, message: str, *, wake_after: float | None = None, warning: bool = False
+    case: case_.Case,
+    reason: str,
+    message: str,
+    *,
+    wake_after: float | None = None,
+    warning: bool = False,
+    replicas: int = 0,
 ) -> model.Decision:
-    """The rollout stays where it is and says what it waits for."""
-    state = dataclasses.replace(case.rollout, reason=reason, message=message)
+    """The rollout stays where it is and says what it waits for. `replicas`: pods that the revision needs to go on."""
+    asked = max(case.rollout.replicas, replicas)
+    state = dataclasses.replace(case.rollout, reason=reason, message=message, replicas=asked)
     return decision(case, state, Extras(wake_after=wake_after, waiting=model.Notice(reason, message, warning)))
 
 
-def _in_phase(case: case_.Case, state: model.State) -> model.State:
+def _in_phase(case: case_.Case, state: persisted.State) -> persisted.State:
     """Which of the phases of a step it is, and when a pause ended."""
     if not state.in_step:
         return state
@@ -79,7 +88,7 @@ def _in_phase(case: case_.Case, state: model.State) -> model.State:
     return dataclasses.replace(state, phase=phase, resumed_at=case.now if resumed else state.resumed_at)
 
 
-def _stable(case: case_.Case, state: model.State | None) -> str | None:
+def _stable(case: case_.Case, state: persisted.State | None) -> str | None:
     """Who is selected by the Service: once it is promoted the new revision, unless its traffic was taken away again."""
     if state is None or state.previous is None:
         return case.serving
@@ -87,7 +96,7 @@ def _stable(case: case_.Case, state: model.State | None) -> str | None:
     return state.previous if taken else case.serving
 
 
-def _traffic(case: case_.Case, state: model.State | None) -> rollout_traffic.Traffic:
+def _traffic(case: case_.Case, state: persisted.State | None) -> rollout_traffic.Traffic:
     stable = state.previous if state is not None and state.previous is not None else case.serving
     override = state is not None and case.may_be_asked_for(state)
     if state is None or not (state.weight or state.mirror or override):
@@ -121,7 +130,22 @@ def _with_epoch(traffic: rollout_traffic.Traffic, known: rollout_traffic.Traffic
     return dataclasses.replace(traffic, epoch=known.epoch if traffic.same_split(known) else known.epoch + 1)
 
 
-def _keep(case: case_.Case, state: model.State | None, traffic: rollout_traffic.Traffic) -> frozenset[str]:
+def _sizes(case: case_.Case, state: persisted.State | None) -> dict[str, int]:
+    """Fewest pods by revision while a rollout needs them. One that leaves keeps what it has until it is gone."""
+    load = case.inputs.load
+    if state is None or load is None:
+        return {}
+    whole = capacity.base(case.rules, load)
+    baseline = state.previous or case.serving
+    sizes = {baseline: whole} if baseline is not None else {}
+    if state.phase in _PROMOTED:
+        sizes[state.revision] = whole
+    elif state.phase is not rollout_status.Phase.ROLLING_BACK:
+        sizes[state.revision] = min(state.replicas or case.needed(0), whole)
+    return sizes
+
+
+def _keep(case: case_.Case, state: persisted.State | None, traffic: rollout_traffic.Traffic) -> frozenset[str]:
     """Pods stay while anything may still be sent to them; after that, their own shutdown drains them."""
     keep = {traffic.stable, state.revision if state is not None else None}
     wanted = case.inputs.find(case.inputs.wanted)
@@ -132,7 +156,7 @@ def _keep(case: case_.Case, state: model.State | None, traffic: rollout_traffic.
     return frozenset(kept for kept in keep if kept is not None)
 
 
-def _evals(case: case_.Case, state: model.State | None) -> tuple[case_.Pair, ...]:
+def _evals(case: case_.Case, state: persisted.State | None) -> tuple[case_.Pair, ...]:
     """The evals of the current step, from when it is entered, that have no final verdict."""
     if state is None or not state.in_step or state.step_entered_at is None:
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, reasons, settle
+from sluice.rollout import labels, model, persisted, reasons, settle, traffic
 from sluice.workloads import revision
 
 
@@ -67,10 +67,12 @@ def not_labelled(case: case_.Case) -> model.Decision | None:
 def begin(case: case_.Case) -> model.Decision:
     """A rollout of the wanted revision starts at its first step, whatever was before."""
     assert case.inputs.wanted is not None
-    state = model.State(
+    first = case.steps[0].weight + case.steps[0].mirror if case.steps else traffic.FULL_WEIGHT
+    state = persisted.State(
         revision=case.inputs.wanted,
         phase=rollout_status.Phase.WARMING_UP,
         started_at=case.now,
+        replicas=case.needed(first) if case.inputs.load is not None else 0,
         reason=reasons.Reason.PODS_STARTING,
         message=f"Pods of revision {case.inputs.wanted} start.",
     )

@@ -9,7 +9,7 @@ from sluice.rollout import checks, health, model, progress, settle
 
 def not_warm(case: case_.Case) -> model.Decision | None:
     """Not every pod is ready."""
-    if case.rollout.phase is not rollout_status.Phase.WARMING_UP or case.health.warm:
+    if case.rollout.phase is not rollout_status.Phase.WARMING_UP or case.is_warm:
         return None
     reason, message = checks.waiting_for_pods(case)
     return settle.hold(case, reason, message, warning=case.health.effect is health.CauseClass.ENVIRONMENT)

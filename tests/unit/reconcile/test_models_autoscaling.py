@@ -47,8 +47,7 @@ def scaling(*revisions: rollout.Revision, **given: Any) -> autoscaling.Scaling:
 @pytest.mark.parametrize(
     ("given", "live", "stable", "size", "reason"),
     [
-        ({"replicas": 3}, 7, 7, 3, "the spec's number always holds"),
-        ({"replicas": 0}, 7, 7, 0, "and so does none"),
+        ({"replicas": 3}, 7, 7, None, "one that leaves keeps what it has"),
         ({}, None, None, 1, "one at first"),
         ({}, 5, None, None, "what is there stays"),
         ({}, 0, None, 1, "none was the spec's wish, which is gone"),
@@ -66,6 +65,37 @@ def scaling(*revisions: rollout.Revision, **given: Any) -> autoscaling.Scaling:
 def test_size(given: Object, live: int | None, stable: int | None, size: int | None, reason: str) -> None:
     """Only a first size is written where the spec says none."""
     assert scaling(known("old", stable), known("new", live), **given).size("new") == size, reason
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "asked", "size", "reason"),
+    [
+        ({"replicas": 4}, None, 1, 1, "a share of the traffic needs a share of the pods"),
+        ({"replicas": 4}, 1, 2, 2, "and a greater one more"),
+        ({}, 1, 2, 2, "nobody else would raise it"),
+        ({}, 3, 2, None, "and what somebody raised stays"),
+        ({"autoscaling": BOUNDS}, None, 1, 1, "below the user's floor, which is for all of the traffic"),
+        ({"autoscaling": BOUNDS}, 1, 2, None, "the HPA's floor raises it"),
+    ],
+)
+def test_size_during_a_rollout(given: Object, live: int | None, asked: int, size: int | None, reason: str) -> None:
+    """The new revision gets what the rollout asks for, the stable one what the spec says."""
+    sizes = {"new": asked, "old": 4}
+    decided = autoscaling.decide(spec(**given), (known("old", 4), known("new", live)), "old", NOW, sizes=sizes)
+
+    assert decided.size("new") == size, reason
+    assert decided.size("old") == given.get("replicas")
+
+
+def test_floors_during_a_rollout() -> None:
+    """An HPA never takes what a rollout needs: all of it on the stable side, a share on the new one."""
+    revisions = known("old", 4), known("new", 1)
+    decided = autoscaling.decide(spec(autoscaling=BOUNDS), revisions, "old", NOW, sizes={"new": 1, "old": 5})
+    wild = autoscaling.decide(spec(autoscaling=BOUNDS), revisions, "old", NOW, sizes={"new": 9, "old": 9})
+
+    assert [decided.fewest(name) for name in ("old", "new", "gone")] == [5, 1, 1]
+    assert [wild.fewest(name) for name in ("old", "new")] == [6, 6]
+    assert autoscaling.decide(spec(autoscaling=BOUNDS), revisions, "old", NOW).fewest("old") == 2
 
 
 def test_waking_up_for_schedules() -> None:

@@ -11,7 +11,7 @@ import pytest
 from sluice.api import rollout_status
 from sluice.kube import errors, resources
 from sluice.reconcile import evidence
-from sluice.rollout import model as rollout
+from sluice.rollout import persisted
 from tests.support import statuses
 from tests.unit.reconcile import parts
 
@@ -280,8 +280,8 @@ async def test_waits_for_proxies_after_the_rollout(world: parts.World) -> None:
 
 def test_messages_of_decisions_are_not_kept() -> None:
     """A state survives the status: what is read back is what was written."""
-    state = rollout.State("abc", rollout_status.Phase.PROGRESSING, 1.5, "half", 5000, 3, 2.25, had_traffic=True, reason="R")
-    assert rollout.from_status(rollout.to_status(state)) == state
+    state = persisted.State("abc", rollout_status.Phase.PROGRESSING, 1.5, "half", 5000, 3, 2.25, had_traffic=True, reason="R")
+    assert persisted.from_status(persisted.to_status(state)) == state
 
 
 async def test_evidence_goes_once_the_status_says_that_its_rollout_is_over(world: parts.World) -> None:

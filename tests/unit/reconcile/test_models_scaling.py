@@ -81,8 +81,8 @@ async def test_without_autoscaling_there_is_no_hpa(world: parts.World) -> None:
     assert deployments(world) == {name: 2}
 
 
-async def test_new_revision_begins_as_large_as_the_stable_one(world: parts.World) -> None:
-    """And has an HPA of its own, which stays when the old revision's goes."""
+async def test_new_revision_is_as_large_as_the_stable_one_before_it_takes_over(world: parts.World) -> None:
+    """It begins with one pod; its HPA, which stays when the old revision's goes, raises it to what the load needs."""
     world.apply(autoscaled())
     await world.reconcile()
     (old,) = deployments(world)
@@ -90,11 +90,16 @@ async def test_new_revision_begins_as_large_as_the_stable_one(world: parts.World
     world.run_pods()
     world.apply(autoscaled("file:///two"))
     await world.reconcile(2)
-    assert sorted(deployments(world).values()) == [5, 5]
-    assert set(floors(world)) == set(deployments(world))
-    await world.reconcile()
-    (new,) = floors(world)
-    assert (new != old, deployments(world)) == (True, {new: 5})
+    assert sorted(deployments(world).values()) == [1, 5]
+    (new,) = set(floors(world)) - {old}
+    assert floors(world) == {old: 5, new: 1}
+    world.run_pods()
+    await world.reconcile(2)
+    assert floors(world) == {old: 5, new: 5}
+    resize(world, new, 5)
+    world.run_pods()
+    await world.reconcile(4)
+    assert (deployments(world), floors(world)) == ({new: 5}, {new: 2})
 
 
 async def test_ready_asks_for_the_floor_and_not_for_what_a_wave_added(world: parts.World) -> None:

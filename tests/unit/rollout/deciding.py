@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from sluice.api import rollout_status
-from sluice.rollout import decide, health, model
+from sluice.rollout import decide, health, model, persisted
 from sluice.workloads import revision
 from tests.unit.rollout import scenario
 
@@ -23,10 +23,10 @@ OLD = model.Revision("old", 1, Label.STABLE, READY, has_pods=True)
 NEW = model.Revision("new", 2, Label.CANDIDATE, READY, has_pods=True)
 
 
-def rollout(phase: Phase = Phase.PROGRESSING, **changes: Any) -> model.State:
+def rollout(phase: Phase = Phase.PROGRESSING, **changes: Any) -> persisted.State:
     """The rollout of `new`: at step `some` with 25 percent, entered 5 s ago, unless said otherwise."""
     weighted = phase in (Phase.PROGRESSING, Phase.PROMOTING)
-    state = model.State(
+    state = persisted.State(
         revision="new",
         phase=phase,
         started_at=NOW - 100,
@@ -47,7 +47,7 @@ def gate(pair: tuple[str, str], verdict: Verdict, **rest: Any) -> rollout_status
 PASSED = tuple(gate(pair, Verdict.PASS) for pair in (scenario.EVAL, scenario.METRIC, scenario.ANALYSIS))
 
 
-def facts(state: model.State | None = None, *, new: model.Revision | None = NEW, **changes: Any) -> model.Input:
+def facts(state: persisted.State | None = None, *, new: model.Revision | None = NEW, **changes: Any) -> model.Input:
     """`old` serves, `new` is wanted and everything is well, unless said otherwise."""
     inputs = model.Input(
         wanted="new",

@@ -77,7 +77,8 @@ def test_another_revision_waits_for_the_end_of_the_bake() -> None:
     waits = deciding.act(baking(wanted="third", revisions=(OLD, NEW, third)))
 
     assert waits.state is not None
-    assert (waits.state.phase, waits.keep) == (Phase.BAKING, {"old", "new"})
+    assert waits.state.phase is Phase.BAKING
+    assert waits.keep == {"old", "new"}
     assert "third, which the spec now asks for" in (waits.state.message or "")
 
 

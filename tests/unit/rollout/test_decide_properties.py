@@ -167,5 +167,21 @@ class Rollouts(stateful.RuleBasedStateMachine):
         assert world_.Label.CANDIDATE not in labels
 
 
+def test_a_good_revision_is_loaded_once() -> None:
+    """Over a whole rollout as many pods are made as serve in the end, and the former ones stay until then."""
+    world = world_.World()
+    world.apply_spec("a")
+    world.come_to_rest()
+    world.created = 0
+    world.apply_spec("b")
+    sizes = []
+    for _ in range(60):
+        world.run(1)
+        sizes.append((world.revisions["b"].size, world.revisions["a"].size))
+
+    assert world.created == world_.DESIRED
+    assert sorted(set(sizes)) == [(1, 4), (2, 4), (4, 0), (4, 4)]
+
+
 Rollouts.TestCase.settings = hypothesis.settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestRollouts = Rollouts.TestCase

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.api import rollout_status
-from sluice.rollout import health, model
+from sluice.rollout import health, model, persisted, times
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
@@ -83,7 +83,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("state", "label", "outcome", "reason"), ENDS, ids=[f"{row[2]}: {row[0].reason}" for row in ENDS])
 def test_a_rollback_ends_when_acknowledged_and_labelled(
-    state: model.State, label: Label, outcome: Outcome, reason: str
+    state: persisted.State, label: Label, outcome: Outcome, reason: str
 ) -> None:
     """The outcome follows from whether users ever met the revision, and the label comes before the end."""
     unlabelled = deciding.act(deciding.facts(state, verdicts=()))
@@ -100,7 +100,7 @@ def test_a_rollback_ends_when_acknowledged_and_labelled(
     assert unlabelled.labels[0].result is not None, "how it ended is written with the label, for a status that is lost"
     assert unlabelled.labels[0].result.outcome == done.ended.outcome
     assert (unlabelled.labels[0].result.reason, unlabelled.labels[0].result.message) == (done.ended.reason, done.ended.message)
-    assert unlabelled.labels[0].result.started_at == model.time_text(state.started_at)
+    assert unlabelled.labels[0].result.started_at == times.time_text(state.started_at)
 
 
 SPEC_CHANGES = [("old", "Withdrawn", "back to the stable one"), ("third", "Superseded", "on to a third")]

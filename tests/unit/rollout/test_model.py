@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.api import rollout_status
-from sluice.rollout import model
+from sluice.rollout import model, persisted, times
 from sluice.rollout import reasons as rollout_reasons
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 
 PHASES = [phase for phase in rollout_status.Phase if phase is not rollout_status.Phase.IDLE]
-TIMES = st.floats(0, 4e9).map(model.at)
+TIMES = st.floats(0, 4e9).map(times.at)
 
 STATES = st.builds(
-    model.State,
+    persisted.State,
     revision=st.from_regex(r"[0-9a-f]{8}", fullmatch=True),
     phase=st.sampled_from(PHASES),
     started_at=TIMES,
@@ -43,20 +43,20 @@ STATES = st.builds(
 
 
 @given(state=STATES)
-def test_a_state_survives_the_status_and_its_wire_form(state: model.State) -> None:
+def test_a_state_survives_the_status_and_its_wire_form(state: persisted.State) -> None:
     """Nothing that a decision needs is lost between two processes."""
-    status = model.to_status(state)
+    status = persisted.to_status(state)
     assert status is not None
 
-    assert model.from_status(rollout_status.RolloutStatus.model_validate(status.to_wire())) == state
+    assert persisted.from_status(rollout_status.RolloutStatus.model_validate(status.to_wire())) == state
 
 
 def test_no_rollout_is_no_status() -> None:
     """Idle is the absence of a state."""
     idle = rollout_status.RolloutStatus(revision="a", phase=rollout_status.Phase.IDLE)
 
-    assert model.to_status(None) is None
-    assert model.from_status(None) is model.from_status(idle) is None
+    assert persisted.to_status(None) is None
+    assert persisted.from_status(None) is persisted.from_status(idle) is None
 
 
 @given(weight=st.text(max_size=8), started=st.text(max_size=12), entered=st.none() | st.text(max_size=12))
@@ -66,7 +66,7 @@ def test_a_spoiled_status_still_reads(weight: str, started: str, entered: str | 
         revision="a", phase=rollout_status.Phase.PROGRESSING, weight=weight, started_at=started, step_entered_at=entered
     )
 
-    state = model.from_status(status)
+    state = persisted.from_status(status)
 
     assert state is not None
     assert 0 <= state.weight <= rollout_traffic.FULL_WEIGHT
@@ -74,7 +74,7 @@ def test_a_spoiled_status_still_reads(weight: str, started: str, entered: str | 
 
 def test_a_long_log_fits_into_the_status() -> None:
     """The CRD bounds messages; the end of one is cut rather than the write refused."""
-    status = model.to_status(model.State("a", rollout_status.Phase.ROLLING_BACK, 0.0, message="x" * 9000))
+    status = persisted.to_status(persisted.State("a", rollout_status.Phase.ROLLING_BACK, 0.0, message="x" * 9000))
 
     assert status is not None
     assert status.message is not None
@@ -97,7 +97,7 @@ def test_a_long_log_fits_into_the_status() -> None:
 def test_only_figures_may_wait(change: dict[str, object], urgent: bool) -> None:
     """A status whose phase, step or verdict changed is written at once, one whose counts did is not."""
     gates = (rollout_status.GateStatus(name="slo", metric="errors", verdict=rollout_status.Verdict.INCONCLUSIVE, n=9),)
-    old = model.State("a", rollout_status.Phase.PROGRESSING, 0.0, step="some", epoch=7, gates=gates)
+    old = persisted.State("a", rollout_status.Phase.PROGRESSING, 0.0, step="some", epoch=7, gates=gates)
 
     assert model.is_urgent(old, dataclasses.replace(old, **change)) is urgent  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import enum
 from typing import Any
 
 from sluice.api import commands, rollout_status
-from sluice.rollout import decide, health, model, plan
+from sluice.rollout import capacity, decide, health, model, persisted, plan
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import scenario
@@ -19,7 +19,8 @@ Label = revision.OutcomeLabel
 Verdict = rollout_status.Verdict
 Release = rollout_status.Release
 PROXIES = 2
-DESIRED = 2
+DESIRED = 4
+"""Pods that carry all of the traffic."""
 BAKE = 20.0
 WINDOW = 1
 """Revisions that were promoted lately and come back without steps."""
@@ -67,6 +68,8 @@ class Stored:
     deployed: bool = False
     """Its Deployment exists."""
     ready: int = 0
+    size: int = 0
+    """Pods that its Deployment asks for."""
     terminating: bool = False
     lost: bool = False
     """The cluster keeps its pods from running."""
@@ -75,13 +78,13 @@ class Stored:
         """What `causes` would find."""
         if not self.deployed:
             return None
-        if self.ready == DESIRED:
-            return health.Health(DESIRED, self.ready)
+        if self.ready >= self.size:
+            return health.Health(self.size, self.ready)
         if self.quality is Quality.CRASHES and not self.lost:
-            return health.Health(DESIRED, 0, health.Cause.CRASH_LOOP, health.CauseClass.REVISION, "exit code 1")
+            return health.Health(self.size, 0, health.Cause.CRASH_LOOP, health.CauseClass.REVISION, "exit code 1")
         if self.lost:
-            return health.Health(DESIRED, self.ready, health.Cause.UNSCHEDULABLE, health.CauseClass.ENVIRONMENT, "no room")
-        return health.Health(DESIRED, self.ready, health.Cause.STARTING, health.CauseClass.NONE, "loads")
+            return health.Health(self.size, self.ready, health.Cause.UNSCHEDULABLE, health.CauseClass.ENVIRONMENT, "no room")
+        return health.Health(self.size, self.ready, health.Cause.STARTING, health.CauseClass.NONE, "loads")
 
 
 class CrashError(Exception):
@@ -116,6 +119,8 @@ class World:
     acks: list[int] = dataclasses.field(default_factory=lambda: [-1] * PROXIES)
     cached: tuple[rollout_status.RolloutStatus | None, int, int] = (None, 0, 0)
     source_ok: bool = True
+    created: int = 0
+    """Pods that were made, of all revisions."""
     # people
     paused: bool = False
     approves: bool = True
@@ -148,7 +153,7 @@ class World:
         for known in self.revisions.values():
             known.terminating = False
             if known.deployed and not known.lost and known.quality is not Quality.CRASHES:
-                known.ready = DESIRED
+                known.ready = known.size
 
     def lose_pods(self, name: str, left: int) -> None:
         """The cluster takes pods of a revision away."""
@@ -172,7 +177,7 @@ class World:
 
     def finish_jobs(self) -> None:
         """Evals that were asked for come to their result."""
-        state = model.from_status(self.status)
+        state = persisted.from_status(self.status)
         for pair in self.jobs if state is not None else ():
             bad = self.revisions[state.revision].quality is Quality.WRONG_ANSWERS if state is not None else False
             self.seen[state.revision if state else "", *pair] = Verdict.FAIL if bad else Verdict.PASS
@@ -206,7 +211,7 @@ class World:
     def gather(self) -> model.Input:
         """The facts as the operator sees them."""
         status, epoch, _ = self.cached
-        state = model.from_status(status)
+        state = persisted.from_status(status)
         current = model.newest_state(state, self.sent, epoch)
         first = model.stable_revision(self.known()) is None
         frozen = plan.from_json(self.frozen) if self.frozen is not None else None
@@ -222,6 +227,7 @@ class World:
             split=self.split,
             source_ok=self.source_ok,
             protect_only=not self.api_up,
+            load=capacity.Load(replicas=DESIRED),
             paused=self.paused,
             order=self.order if self.order is not None and self.order.id != self.answered else None,
         )
@@ -281,7 +287,7 @@ class World:
             lowered = decision.traffic.weight < self.sent.traffic.weight
             assert not lowered or decision.order is model.Order.PROXIES_FIRST, "a rollback does not wait for the API server"
         assert decision.state is None or decision.state.phase is not rollout_status.Phase.IDLE
-        assert model.from_status(model.to_status(decision.state)) == decision.state, "the state survives the status"
+        assert persisted.from_status(persisted.to_status(decision.state)) == decision.state, "the state survives the status"
         if not self.api_up:
             assert not decision.labels
             assert self.sent is None or decision.traffic.weight <= self.sent.traffic.weight, "protect only lowers"
@@ -355,7 +361,8 @@ class World:
         known = inputs.find(decision.state.revision)
         assert known is not None
         assert known.health is not None
-        assert known.health.warm
+        share = decision.traffic.weight / rollout_traffic.FULL_WEIGHT
+        assert known.ready >= DESIRED * share, "who gets traffic can carry it"
         assert inputs.source_ok, "nobody gets users while nobody can watch"
         assert not inputs.paused, "nothing rises while it is paused"
         assert decision.state.paused_by is None, "nor while a person has paused it"
@@ -424,7 +431,7 @@ class World:
     def write_status(self, decision: model.Decision) -> bool:
         """Writes the status unless the cache was late, which the API server answers with a conflict."""
         self.step()
-        status, epoch = model.to_status(decision.state), decision.traffic.epoch
+        status, epoch = persisted.to_status(decision.state), decision.traffic.epoch
         if self.cached[2] != self.status_version:
             self.sync()
             return False
@@ -445,11 +452,23 @@ class World:
                 ]
                 assert known.deployed or len(others) <= 1, f"{name} warms while pods of {others} are there"
                 known.deployed = True
+                self.resize(name, known, decision)
             elif known.deployed:
                 sending = {hop for proxy in self.proxies if proxy is not None for hop in (proxy.stable, proxy.canary)}
                 live = self.split is model.Split.CONNECTED and name in sending and self.target is not None
                 assert not live or self.target is None, f"pods of {name} leave while a proxy sends to them"
-                known.deployed, known.ready, known.terminating = False, 0, True
+                known.deployed, known.ready, known.size, known.terminating = False, 0, 0, True
+
+    def resize(self, name: str, known: Stored, decision: model.Decision) -> None:
+        """As the reconcile sizes Deployments: what the spec says for who serves, what the rollout needs of the other one."""
+        size = DESIRED if name == decision.stable else decision.sizes.get(name, known.size)
+        before = decision.state.previous if decision.state is not None else None
+        rolling = decision.state is not None and name != decision.state.revision
+        assert size == DESIRED or not rolling or name not in (before, decision.stable), "who may get it back can carry it"
+        under_way = decision.state is not None and decision.state.phase is not rollout_status.Phase.WARMING_UP
+        assert size >= known.size or not under_way, "nothing that was loaded is given up in between"
+        self.created += max(0, size - known.size)
+        known.size, known.ready = size, min(known.ready, size)
 
     def come_to_rest(self, rounds: int = 60) -> None:
         """Runs until no rollout is under way and nothing changes any more, `rounds` at most."""

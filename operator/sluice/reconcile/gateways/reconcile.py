@@ -18,7 +18,7 @@ from sluice.reconcile import objects
 from sluice.reconcile import programmer as programmer_
 from sluice.reconcile import trust as trust_
 from sluice.reconcile.gateways import status
-from sluice.rollout import model as rollout
+from sluice.rollout import times
 from sluice.workloads import gateway as gateway_objects
 from sluice.workloads import owners
 from sluice.xds import bootstrap, server
@@ -56,7 +56,7 @@ class GatewayReconciler:
         programmed = self.programmer.program(owner)
         await self._apply_certificate(owner)
         await self.applier.apply_all(self._objects(owner))
-        new = status.build_status(self._view(owner, programmed), now=rollout.time_text(self.clock.now())[:-5] + "Z")
+        new = status.build_status(self._view(owner, programmed), now=times.time_text(self.clock.now())[:-5] + "Z")
         self.numbers.xds_streams.labels(_label(key)).set(new.proxies.connected)
         self.numbers.xds_rejected.labels(_label(key)).set(new.proxies.rejected)
         if new != owner.status:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -59,6 +60,8 @@ class Scaling:
     ready: frozenset[str]
     """Hashes of the revisions with a ready pod."""
     stable: str | None
+    sizes: Mapping[str, int]
+    """Fewest pods by hash that a rollout needs."""
 
     def size(self, revision_hash: str) -> int | None:
         """The size to write; None where the Deployment keeps what it has.
@@ -66,13 +69,22 @@ class Scaling:
         A first size is that of the stable revision within the bounds: who takes over its traffic needs as many. No pods at all
         count as no size where the spec does not ask for that, or an HPA would stay off for ever.
         """
+        asked = self.sizes.get(revision_hash)
         if self.spec.replicas is not None:
-            return self.spec.replicas
-        if self.live.get(revision_hash):
-            return None
-        bounds = self.spec.autoscaling
+            return self.spec.replicas if revision_hash == self.stable else asked
+        live, bounds = self.live.get(revision_hash), self.spec.autoscaling
+        if live:
+            return asked if asked is not None and bounds is None and live < asked else None
+        if asked is not None:
+            return asked
         beside = self.live.get(self.stable or "", 0)
         return max(self.floor.min_replicas, beside if bounds is None else min(beside, bounds.max_replicas))
+
+    def fewest(self, revision_hash: str) -> int:
+        """The fewest pods that an autoscaler may leave a revision."""
+        asked = self.sizes.get(revision_hash, 0)
+        floor = max(self.floor.min_replicas, asked) if revision_hash == self.stable else max(1, asked)
+        return min(floor, self.spec.autoscaling.max_replicas) if self.spec.autoscaling is not None else floor
 
     @property
     def mistakes(self) -> list[str]:
@@ -87,7 +99,12 @@ class Scaling:
 
 
 def decide(
-    spec: modeldeployment.ModelDeploymentSpec, revisions: Iterable[rollout.Revision], stable: str | None, now: float
+    spec: modeldeployment.ModelDeploymentSpec,
+    revisions: Iterable[rollout.Revision],
+    stable: str | None,
+    now: float,
+    *,
+    sizes: Mapping[str, int] = types.MappingProxyType({}),
 ) -> Scaling:
     """The sizes at `now` (epoch seconds) for revisions as they are."""
     bounds = spec.autoscaling
@@ -98,6 +115,7 @@ def decide(
         live={revision_hash: health.desired for revision_hash, health in known.items()},
         ready=frozenset(revision_hash for revision_hash, health in known.items() if health.ready),
         stable=stable,
+        sizes=sizes,
     )
 
 

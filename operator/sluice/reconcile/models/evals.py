@@ -13,8 +13,8 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import resources
 from sluice.reconcile import objects as applier_
 from sluice.reconcile.models import gather, objects
-from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
+from sluice.rollout import times
 from sluice.workloads import pod_template, revision
 
 RETRY_SECONDS: Final = 30.0
@@ -77,7 +77,7 @@ class Evals:
         ended = next(
             (c["lastTransitionTime"] for c in job["status"]["conditions"] if c["type"] in ("Complete", "Failed")), None
         )
-        if (rollout.parse_time(ended) or 0.0) + RETRY_SECONDS < self.clock.now():
+        if (times.parse_time(ended) or 0.0) + RETRY_SECONDS < self.clock.now():
             await applier.delete(resources.JOBS, job)
 
     def _request(

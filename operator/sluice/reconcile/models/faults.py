@@ -8,7 +8,7 @@ from typing import Final
 from sluice.api import naming
 from sluice.kube import errors
 from sluice.reconcile.models import gather, view
-from sluice.rollout import model as rollout
+from sluice.rollout import persisted
 
 SHOWS_AFTER: Final = 30.0
 """Seconds for which writes fail before it is shown: most faults are over by then."""
@@ -25,7 +25,7 @@ class Faults:
         self,
         observed: gather.Observed,
         decided: view.Decided,
-        state: rollout.State | None,
+        state: persisted.State | None,
         error: errors.ApiError,
         now: float,
     ) -> view.Decided | None:

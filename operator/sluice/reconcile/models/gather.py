@@ -17,6 +17,7 @@ from sluice.kube import errors, resources
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.models import admission, files, guards, objects, status
 from sluice.rollout import model as rollout
+from sluice.rollout import persisted
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import files as workload_files  # a field is named files
 from sluice.workloads import gateway as gateway_objects
@@ -52,9 +53,9 @@ class Observed:
         return self.wanted.hash if self.wanted is not None else None
 
     @property
-    def state(self) -> rollout.State | None:
+    def state(self) -> persisted.State | None:
         """The rollout as the status has it."""
-        return rollout.from_status(self.model.status.rollout)
+        return persisted.from_status(self.model.status.rollout)
 
     def find(self, revision_hash: str | None) -> revision.Revision | None:
         """The revision of that hash."""
@@ -239,14 +240,16 @@ class Gatherer:
         found = self.cache.get(resources.CONFIG_MAPS, model.metadata.namespace, name)
         return None if found is None else found.get("data") or {}
 
-    async def new_plan(self, model: modeldeployment.ModelDeployment, *, first: bool, direct: bool = False) -> rollout_plan.Plan:
+    async def new_plan(
+        self, model: modeldeployment.ModelDeployment, *, first: bool, direct: bool = False, replicas: int = 1
+    ) -> rollout_plan.Plan:
         """The plan of a rollout that starts now, with the digests of its data sets as they are now.
 
         Raises:
             rollout_plan.PlanError: the spec names what does not exist; a person must change something.
         """
         gates = {gate.metadata.name: gate.spec for gate in self.lookup.gates(model.metadata.namespace)}
-        plan = rollout_plan.build_plan(model.spec, gates, {}, first=first, direct=direct)
+        plan = rollout_plan.build_plan(model.spec, gates, {}, first=first, direct=direct, replicas=replicas)
         required = self.admission.required_gates(model.metadata.namespace)
         plan = rollout_plan.require(plan, gates, required, splits=bool(model.spec.gateway_refs))
         digests: dict[str, str] = {}

@@ -60,7 +60,7 @@ def _of_revision(
             namespace=namespace,
             name=name,
             revision_hash=known.hash,
-            floor=scaling.floor.min_replicas,
+            floor=scaling.fewest(known.hash),
             owner=owner,
         )
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from sluice.api import commands, modeldeployment
 from sluice.rollout import model as rollout
+from sluice.rollout import times
 
 PROTECTS: Final = frozenset({commands.Verb.PAUSE, commands.Verb.ABORT})
 
@@ -29,7 +30,7 @@ def answer(
     model: modeldeployment.ModelDeployment, order: commands.Command | None, given: rollout.Answer | None, now: float
 ) -> commands.HandledCommand | None:
     """`status.lastHandledCommand`: the given answer to `order`, or why the annotation is not followed, or what was there."""
-    at = rollout.time_text(now)
+    at = times.time_text(now)
     if order is not None and given is not None:
         return _handled(order.text, order.by, at, given)
     text = model.metadata.annotations.get(commands.ANNOTATION, "")

@@ -28,12 +28,13 @@ from sluice.reconcile.models import (
     orders,
     pruning,
     resolved,
+    sizes,
     status,
     store,
     view,
 )
 from sluice.reconcile.models import objects as model_objects
-from sluice.rollout import causes, decide, history
+from sluice.rollout import causes, decide, persisted, times
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.rollout import traffic as rollout_traffic
@@ -164,14 +165,13 @@ class ModelReconciler:
         plan = self._stored_plan(observed)
         if plan is None and self._needs_plan(observed):
             try:
-                stable = rollout.stable_revision(observed.revisions)
-                plan = await self.gatherer.new_plan(observed.model, first=stable is None, direct=_comes_back(observed, stable))
+                plan = await self._new_plan(observed)
             except rollout_plan.PlanError as error:
                 problems, again = (*problems, status.plan_problem(error)), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
         now = self.clock.now()
         decision = decide.decide(inputs, now)
-        scaling = autoscaling.decide(observed.model.spec, inputs.revisions, decision.stable, now)
+        scaling = autoscaling.decide(observed.model.spec, inputs.revisions, decision.stable, now, sizes=decision.sizes)
         mistakes = (status.Problem(status.Reason.INVALID_SCHEDULE, words) for words in scaling.mistakes)
         judged = autoscaling.judge(scaling, self.gatherer.hpas(observed), self.metrics_api())
         return view.Decided(inputs, decision, (*problems, *mistakes), scaling, judged, again)
@@ -180,9 +180,10 @@ class ModelReconciler:
         model = observed.model
         state = self._state(observed)
         family = self._open(observed, state, plan) if state is not None and plan is not None else None
+        revisions = self._revisions(observed)
         return rollout.Input(
             wanted=observed.wanted_hash,
-            revisions=self._revisions(observed),
+            revisions=revisions,
             state=observed.state,
             sent=self.table.sent(observed.key),
             last_epoch=model.status.epoch,
@@ -191,19 +192,27 @@ class ModelReconciler:
             verdicts=self._verdicts(observed, state, plan, family),
             split=self.gatherer.split(model),
             source_ok=family is None or family.source_ok,
+            load=sizes.load(observed.model.spec, revisions, state, self.gatherer.hpas(observed)),
             protect_only=protect_only,
             paused=model.spec.paused,
             keep_failed=model.spec.rollout.on_failure == "KeepPods",
             order=orders.pending(model),
         )
 
-    def _state(self, observed: gather.Observed) -> rollout.State | None:
+    def _state(self, observed: gather.Observed) -> persisted.State | None:
         return rollout.newest_state(observed.state, self.table.sent(observed.key), observed.model.status.epoch)
 
     def _stored_plan(self, observed: gather.Observed) -> rollout_plan.Plan | None:
         state = self._state(observed)
         data = self.gatherer.stored_plan(observed.model, state.revision) if state is not None else None
         return store.read_plan(data)
+
+    async def _new_plan(self, observed: gather.Observed) -> rollout_plan.Plan:
+        served = rollout.stable_revision(self._revisions(observed))
+        recent = sizes.recent(observed, served)
+        return await self.gatherer.new_plan(
+            observed.model, first=served is None, direct=observed.wanted_hash in recent, replicas=sizes.size_of(served)
+        )
 
     def _needs_plan(self, observed: gather.Observed) -> bool:
         if self._state(observed) is not None:
@@ -238,7 +247,7 @@ class ModelReconciler:
             has_pods=deployment is not None or bool(pods),
         )
 
-    def _open(self, observed: gather.Observed, state: rollout.State, plan: rollout_plan.Plan) -> evidence.Family:
+    def _open(self, observed: gather.Observed, state: persisted.State, plan: rollout_plan.Plan) -> evidence.Family:
         data = self.gatherer.stored_plan(observed.model, state.revision) or {}
         stable = rollout.stable_revision(observed.revisions)
         return self.book.open(
@@ -252,7 +261,7 @@ class ModelReconciler:
     def _verdicts(
         self,
         observed: gather.Observed,
-        state: rollout.State | None,
+        state: persisted.State | None,
         plan: rollout_plan.Plan | None,
         family: evidence.Family | None,
     ) -> tuple[rollout_status.GateStatus, ...]:
@@ -322,7 +331,7 @@ class ModelReconciler:
     async def _write_status(self, observed: gather.Observed, decided: view.Decided) -> float | None:
         """Writes the status when it changed; returns seconds until a calm change may be written."""
         now = self.clock.now()
-        new = status.build_status(view.build_view(observed, decided, now), now=rollout.time_text(now)[:-5] + "Z")
+        new = status.build_status(view.build_view(observed, decided, now), now=times.time_text(now)[:-5] + "Z")
         old = observed.model.status
         if new == old:
             return None
@@ -376,11 +385,3 @@ class ModelReconciler:
         for event in events:
             type_ = kube_events.Type.WARNING if event.warning else kube_events.Type.NORMAL
             self.recorder.tell(kube_events.Event(regarding, type_, event.reason, event.message))
-
-
-def _comes_back(observed: gather.Observed, stable: revision.Revision | None) -> bool:
-    """Whether the spec goes back to a revision within the rollback window."""
-    window = observed.model.spec.rollout.rollback_window
-    if window is None or stable is None:
-        return False
-    return observed.wanted_hash in history.recent(observed.revisions, serving=stable.hash, limit=window.revisions)

@@ -13,6 +13,7 @@ from sluice.reconcile import evidence
 from sluice.reconcile.models import gather, objects
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
+from sluice.rollout import times
 from sluice.workloads import revision
 
 
@@ -78,7 +79,7 @@ def last_rollout(ended: rollout.Ended, now: float) -> rollout_status.LastRollout
         outcome=ended.outcome,
         reason=ended.reason,
         message=ended.message[:2048],
-        started_at=rollout.time_text(ended.started_at),
-        finished_at=rollout.time_text(now),
+        started_at=times.time_text(ended.started_at),
+        finished_at=times.time_text(now),
         gates=ended.gates,
     )

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from sluice.api import conditions, rollout_status
+from sluice.api import conditions, durations, rollout_spec, rollout_status
 from sluice.reconcile.models import autoscaling, gather, history, orders, resolved, status, store
+from sluice.rollout import capacity, persisted
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
-from sluice.workloads import pod_template
+from sluice.workloads import pod_template, revision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Decided:
         return self.inputs.plan
 
 
-def refused(observed: gather.Observed, decided: Decided, state: rollout.State | None, cause: str) -> Decided:
+def refused(observed: gather.Observed, decided: Decided, state: persisted.State | None, cause: str) -> Decided:
     """The decision as far as it came when the API server refused an object: what was taken away, but no step onwards.
 
     `state` is the one that the decision went on from.
@@ -46,7 +47,7 @@ def refused(observed: gather.Observed, decided: Decided, state: rollout.State | 
     return dataclasses.replace(_halted(observed, decided, state), problems=(*decided.problems, problem))
 
 
-def faulted(observed: gather.Observed, decided: Decided, state: rollout.State | None, cause: str) -> Decided:
+def faulted(observed: gather.Observed, decided: Decided, state: persisted.State | None, cause: str) -> Decided:
     """The same when the API server has failed for a while, which nobody's spec is to blame for."""
     return dataclasses.replace(_halted(observed, decided, state), fault=f"{cause}. It is tried again")
 
@@ -58,7 +59,7 @@ def recheck_after(decided: Decided) -> float | None:
     return max(0.0, health.recheck_after) if health is not None and health.recheck_after is not None else None
 
 
-def _halted(observed: gather.Observed, decided: Decided, state: rollout.State | None) -> Decided:
+def _halted(observed: gather.Observed, decided: Decided, state: persisted.State | None) -> Decided:
     decision = decided.decision
     if decision.order is rollout.Order.STATUS_FIRST:
         traffic = dataclasses.replace(decision.traffic, epoch=observed.model.status.epoch)
@@ -87,7 +88,7 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         ready_replicas=stable.ready if stable is not None else 0,
         selector=selector,
         wanted_ready=wanted is not None and wanted.health is not None and wanted.health.warm,
-        rollout=rollout.to_status(decision.state),
+        rollout=_rollout(observed, decided),
         last_rollout=_last_rollout(observed, decision, now),
         epoch=max(model.status.epoch, decision.traffic.epoch),
         split=inputs.split is rollout.Split.CONNECTED,
@@ -103,6 +104,33 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         resolved=resolved.to_status(decided.resolved),
         pods_differ=resolved.to_condition(decided.resolved),
         answer=orders.answer(model, inputs.order, decision.answer, now),
+    )
+
+
+def _rollout(observed: gather.Observed, decided: Decided) -> rollout_status.RolloutStatus | None:
+    """The rollout's state, with the plan that it follows and what it costs."""
+    said, plan, load = persisted.to_status(decided.decision.state), decided.plan, decided.inputs.load
+    if said is None or plan is None:
+        return said
+    sides = (observed.find(said.revision), observed.find(said.previous or decided.decision.stable))
+    gpus = {known.hash: _gpus(known) for known in sides if known is not None}
+    peak = capacity.peak_gpus(plan.capacity, load, gpus.values()) if load is not None and any(gpus.values()) else None
+    return said.model_copy(update={"steps": tuple(_step(step) for step in plan.steps), "peak_gpus": peak})
+
+
+def _gpus(known: revision.Revision) -> int:
+    """GPUs of one pod."""
+    return int(((known.template.get("resources") or {}).get("gpu") or {}).get("count", 0))
+
+
+def _step(step: rollout_plan.StepPlan) -> rollout_status.StepStatus:
+    return rollout_status.StepStatus(
+        name=step.name,
+        weight=rollout_spec.weight_text(step.weight),
+        mirror=rollout_spec.weight_text(step.mirror) if step.mirror else None,
+        hold=durations.text(step.hold),
+        gates=step.gates,
+        approval=step.approval is not None,
     )
 
 
