@@ -170,7 +170,7 @@ def test_from_zero_to_autoscaling(namespace: world.World) -> None:
     namespace.until(lambda: size(namespace, revision) == 2, "it is at its floor again")
 
 
-def test_new_revision_begins_as_large_as_the_stable_one_is(namespace: world.World) -> None:
+def test_new_revision_is_as_large_as_the_stable_one_before_it_takes_over(namespace: world.World) -> None:
     """It takes over traffic that the floor is too small for. Each revision has its HPA while both have pods."""
     namespace.apply(autoscaled())
     old = namespace.ready()["stableRevision"]
@@ -183,10 +183,12 @@ def test_new_revision_begins_as_large_as_the_stable_one_is(namespace: world.Worl
     namespace.apply(changed)
     status = namespace.status("it warms up", lambda status: status.get("rollout", {}).get("phase") == "WarmingUp")
     new = status["rollout"]["revision"]
-    namespace.until(lambda: size(namespace, new) == 5, "it begins with five")
+    namespace.until(lambda: size(namespace, new) == 1, "it begins with one pod, to be judged")
     handed_over(namespace, new)
     assert {obj["metadata"]["name"] for obj in namespace.objects("hpa")} == {f"chat-{old}", f"chat-{new}"}
     namespace.behave("slow", kubelet.ready)
+    namespace.until(lambda: size(namespace, new) == 5, "it has five before it takes over")
+    assert size(namespace, old) == 5
     namespace.ended("Promoted")
     namespace.until(lambda: [obj["metadata"]["name"] for obj in namespace.objects("hpa")] == [f"chat-{new}"], "one HPA is left")
     assert size(namespace, new) == 5

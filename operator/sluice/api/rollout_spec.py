@@ -120,11 +120,61 @@ class Canary(base.ApiModel):
     ] = "Hold"
 
 
+class BlueGreen(base.ApiModel):
+    """The new revision stands beside the serving one, whole and without traffic, until it gets all of it at once."""
+
+    gates: Annotated[
+        tuple[GateRef, ...] | None,
+        pydantic.Field(
+            max_length=8,
+            description="EvalGates whose evals must pass before the traffic moves.",
+            json_schema_extra=base.map_list("name"),
+        ),
+    ] = None
+    hold: Annotated[
+        base.Duration | None,
+        pydantic.Field(
+            description="How long the new revision stands at least before the traffic moves. Default: 0s.",
+            json_schema_extra=base.duration_between("hold", "0s", "720h"),
+        ),
+    ] = None
+    approval: Annotated[
+        Approval | None, pydantic.Field(description="A person has to approve before the traffic moves. Unset: nobody.")
+    ] = None
+    step_deadline: Annotated[
+        base.Duration,
+        pydantic.Field(
+            description="How long the gates are waited for; onInconclusive says what follows then.",
+            json_schema_extra=base.duration_between("stepDeadline", "1s", "720h"),
+        ),
+    ] = "2h"
+    on_inconclusive: Annotated[
+        Literal["Hold", "Rollback"],
+        pydantic.Field(description="What follows when a gate is still inconclusive at the deadline. Hold waits for a person."),
+    ] = "Hold"
+
+
 class Strategy(base.ApiModel):
     """How traffic moves to a new revision."""
 
-    type: Annotated[Literal["Canary"], pydantic.Field(description="Which strategy; the member of the same name configures it.")]
+    type: Annotated[
+        Literal["Canary", "BlueGreen", "Recreate"],
+        pydantic.Field(
+            description="Which strategy; the member of the same name configures it. Recreate needs no spare GPUs: the serving "
+            "revision leaves before the new one starts, and nothing serves meanwhile."
+        ),
+    ]
     canary: Annotated[Canary | None, pydantic.Field(description="Settings of the Canary strategy.")] = None
+    blue_green: Annotated[BlueGreen | None, pydantic.Field(description="Settings of the BlueGreen strategy.")] = None
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            base.cel(
+                "(!has(self.canary) || self.type == 'Canary') && (!has(self.blueGreen) || self.type == 'BlueGreen')",
+                "strategy has settings of another type than its own: remove them, or change strategy.type",
+            )
+        )
+    )
 
 
 class Evidence(base.ApiModel):
@@ -167,6 +217,16 @@ class RollbackWindow(base.ApiModel):
 
 class Rollout(base.ApiModel):
     """How a new revision is judged and promoted."""
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            base.cel(
+                "!has(self.bake) || !has(self.strategy) || self.strategy.type != 'Recreate'",
+                "bake excludes strategy Recreate: no revision before stays to go back to. Remove one of the two",
+                field_path=".bake",
+            )
+        )
+    )
 
     strategy: Annotated[Strategy | None, pydantic.Field(description="Default: Canary with its default steps.")] = None
     analysis: Annotated[

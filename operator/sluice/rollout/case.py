@@ -15,6 +15,15 @@ from sluice.rollout import capacity, health, model, persisted, plan, times, traf
 _NO_PODS: Final = health.Health(desired=1, ready=0)
 """A revision whose Deployment does not exist yet."""
 
+_RECREATING: Final = frozenset(
+    {
+        rollout_status.Phase.WARMING_UP,
+        rollout_status.Phase.PROGRESSING,
+        rollout_status.Phase.AWAITING_APPROVAL,
+        rollout_status.Phase.PAUSED,
+        rollout_status.Phase.PROMOTING,
+    }
+)
 Pair = tuple[str, str]
 """A gate and one of its metrics or evals."""
 
@@ -48,8 +57,15 @@ class Case:
     @property
     def baseline(self) -> str | None:
         """Hash of the revision that has the traffic that the one in rollout does not have."""
-        previous = self.state.previous if self.state is not None else None
-        return previous if previous is not None else self.serving
+        return self.serves_beside(self.state)
+
+    def serves_beside(self, state: persisted.State | None) -> str | None:
+        """The same for any state. With strategy Recreate nobody does: that revision is leaving or gone."""
+        if state is None:
+            return self.serving
+        if self.inputs.plan is not None and self.inputs.plan.recreate and state.phase in _RECREATING:
+            return None
+        return state.previous if state.previous is not None else self.serving
 
     @property
     def base(self) -> model.Revision | None:

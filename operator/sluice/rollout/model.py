@@ -50,6 +50,8 @@ class Revision:
     """None when it has no Deployment."""
     has_pods: bool = False
     """Whether its Deployment or any pod of it exists, terminating ones too."""
+    in_flight: int | None = None
+    """Requests that it is answering, over all proxies; None while that is not known."""
 
     @property
     def is_candidate(self) -> bool:
@@ -88,6 +90,10 @@ class Input:
     split: Split = Split.CONNECTED
     source_ok: bool = True
     """Whether the gateways' counters can be read at present."""
+    left_at: float | None = None
+    """When the traffic last left a revision: when the latest rollout ended."""
+    drain_timeout: float = 0.0
+    """Seconds that a revision without traffic may go on with requests in flight."""
     load: capacity.Load | None = None
     """What decides how many pods are needed. None: nobody says, and what Deployments ask for is enough."""
     protect_only: bool = False

@@ -18,6 +18,8 @@ _DEFAULT_STEPS: Final = (("canary-5", 500), ("canary-25", 2500), ("canary-50", 5
 _DEFAULT_HOLD: Final = 600.0
 SHADOW_SUFFIX: Final = "/shadow"
 """Of a metric's name, where it is measured on copied requests."""
+_PREVIEW_STEP: Final = "preview"
+"""Name of the only step of strategy BlueGreen."""
 _REQUIRED_STEP: Final = "required"
 """Name of the step that is put first where gates are required and no step is without weight."""
 
@@ -105,6 +107,8 @@ class Plan:
     """How many pods each side gets."""
     direct: bool = False
     """Whether it comes back within the rollback window: it has no steps."""
+    recreate: bool = False
+    """Whether the serving revision leaves before the new one starts."""
 
     def index(self, step: str | None) -> int | None:
         """Position of the step of that name."""
@@ -164,6 +168,7 @@ class Plan:
             "bake": self.bake,
             "capacity": dataclasses.asdict(self.capacity),
             "direct": self.direct,
+            "recreate": self.recreate,
             "rollsBackInconclusive": self.rolls_back_inconclusive,
             "first": self.first,
         }
@@ -186,6 +191,7 @@ def from_json(data: Mapping[str, Any]) -> Plan:
         bake=float(data["bake"]),
         capacity=_capacity_from_json(data["capacity"]),
         direct=bool(data["direct"]),
+        recreate=bool(data["recreate"]),
         rolls_back_inconclusive=bool(data["rollsBackInconclusive"]),
         first=bool(data["first"]),
     )
@@ -226,24 +232,27 @@ def build_plan(
         PlanError: a gate does not exist, or a weight falls from one step to the next.
     """
     rollout = spec.rollout
-    canary = (rollout.strategy and rollout.strategy.canary) or rollout_spec.Canary()
-    steps = () if direct else _steps(canary)
+    strategy = rollout.strategy or rollout_spec.Strategy(type="Canary")
+    canary = strategy.canary or rollout_spec.Canary()
+    timing = strategy.blue_green if strategy.blue_green is not None else canary
+    steps = () if direct or strategy.type == "Recreate" else _steps_of(strategy)
     analysis: tuple[str, ...] = (evalgate.BUILTIN_DEFAULT_NAME,)
     if rollout.analysis is not None:
         analysis = tuple(reference.name for reference in rollout.analysis)
     used = _used(steps, analysis, {evalgate.BUILTIN_DEFAULT_NAME: evalgate.BUILTIN_DEFAULT, **gates})
     return Plan(
         steps=steps,
-        step_deadline=durations.seconds(canary.step_deadline),
+        step_deadline=durations.seconds(timing.step_deadline),
         analysis=analysis,
         gates=used,
         digests={key: digest for key, digest in digests.items() if key.partition("/")[0] in used},
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
         rules=traffic.DEFAULT,
         bake=durations.seconds(rollout.bake.duration) if rollout.bake is not None else 0.0,
-        capacity=_capacity(canary.capacity, replicas),
+        capacity=_capacity(strategy, replicas),
         direct=direct,
-        rolls_back_inconclusive=canary.on_inconclusive == "Rollback",
+        recreate=strategy.type == "Recreate",
+        rolls_back_inconclusive=timing.on_inconclusive == "Rollback",
         first=first,
     )
 
@@ -260,9 +269,10 @@ def _used(
     return {name: known[name] for _, name in named}
 
 
-def _capacity(asked: rollout_spec.Capacity | None, replicas: int) -> capacity_.Rules:
-    given = asked or rollout_spec.Capacity()
-    return capacity_.Rules(full=given.mode == "Full", max_extra=given.max_extra_replicas, at_start=replicas)
+def _capacity(strategy: rollout_spec.Strategy, replicas: int) -> capacity_.Rules:
+    given = (strategy.canary and strategy.canary.capacity) or rollout_spec.Capacity()
+    full = given.mode == "Full" or strategy.type != "Canary"
+    return capacity_.Rules(full=full, max_extra=given.max_extra_replicas, at_start=replicas)
 
 
 def _capacity_from_json(data: Mapping[str, Any]) -> capacity_.Rules:
@@ -272,6 +282,15 @@ def _capacity_from_json(data: Mapping[str, Any]) -> capacity_.Rules:
 
 def _approval(asked: rollout_spec.Approval | None) -> ApprovalPlan | None:
     return ApprovalPlan(durations.seconds(asked.timeout), asked.on_timeout == "Rollback") if asked is not None else None
+
+
+def _steps_of(strategy: rollout_spec.Strategy) -> tuple[StepPlan, ...]:
+    if strategy.type == "Canary":
+        return _steps(strategy.canary or rollout_spec.Canary())
+    given = strategy.blue_green or rollout_spec.BlueGreen()
+    hold = durations.seconds(given.hold) if given.hold is not None else 0.0
+    gates = tuple(reference.name for reference in given.gates or ())
+    return (StepPlan(_PREVIEW_STEP, 0, hold, gates, approval=_approval(given.approval)),)
 
 
 def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:

@@ -26,7 +26,7 @@ def begin(case: case_.Case) -> model.Decision:
         mirror=0,
         step_entered_at=None,
         had_traffic=case.rollout.had_traffic or weight(case) > 0,
-        previous=case.serving,
+        previous=case.baseline,
         reason=reasons.Reason.ALL_GATES_PASSED,
         message=message,
     )

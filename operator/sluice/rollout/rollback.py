@@ -39,9 +39,11 @@ def under_way(case: case_.Case) -> model.Decision | None:
         return begin(case, state.reason or reasons.Reason.MARKED_REJECTED, state.message or "")
     writes = _labels(case, state)
     labelled = all(known is None or known.outcome == write.outcome for write, known in _with_known(case, writes))
-    if labelled and case.acknowledged and not case.inputs.protect_only:
+    in_turn = case.inputs.plan is not None and case.inputs.plan.recreate and case.canary is not None and case.canary.has_pods
+    if labelled and case.acknowledged and not case.inputs.protect_only and not in_turn:
         return _end(case, state)
     missing = reasons.Reason.PROXIES_PENDING if not case.acknowledged else reasons.Reason.LABELS_PENDING
+    missing = reasons.Reason.PODS_LEAVING if in_turn and labelled and case.acknowledged else missing
     waiting = model.Notice(missing, state.message or "")
     return settle.decision(case, state, settle.Extras(labels=writes, waiting=waiting, wake_after=1.0))
 

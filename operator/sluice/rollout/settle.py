@@ -10,12 +10,11 @@ import dataclasses
 from typing import Final
 
 from sluice.api import rollout_status
-from sluice.rollout import answers, capacity, model, notes, persisted
+from sluice.rollout import answers, model, notes, persisted, staying
 from sluice.rollout import case as case_
 from sluice.rollout import labels as labels_
 from sluice.rollout import traffic as rollout_traffic
 
-_PROMOTED: Final = (rollout_status.Phase.PROMOTING, rollout_status.Phase.BAKING)
 _FINAL: Final = (rollout_status.Verdict.PASS, rollout_status.Verdict.FAIL)
 
 
@@ -40,6 +39,7 @@ def decision(case: case_.Case, state: persisted.State | None, extras: Extras = E
     traffic = _with_epoch(_traffic(case, state), known)
     if state is not None:
         state = dataclasses.replace(state, epoch=traffic.epoch, gates=case.inputs.verdicts)
+    left_at = case.now if extras.ended is not None else case.inputs.left_at
     decreases = traffic.weight < known.weight and traffic.stable != known.canary  # a promoted canary loses nothing
     return model.Decision(
         state=state,
@@ -50,9 +50,9 @@ def decision(case: case_.Case, state: persisted.State | None, extras: Extras = E
         ended=extras.ended,
         store_plan=extras.store_plan,
         evals=_evals(case, state),
-        keep=_keep(case, state, traffic),
-        sizes=_sizes(case, state),
-        wake_after=_wake(case, extras.wake_after),
+        keep=staying.keep(case, state, traffic, left_at),
+        sizes=staying.sizes(case, state),
+        wake_after=_wake(case, state, extras.wake_after, left_at),
         events=extras.events,
         waiting=extras.waiting,
         notes=notes.of(case, state),
@@ -97,7 +97,7 @@ def _stable(case: case_.Case, state: persisted.State | None) -> str | None:
 
 
 def _traffic(case: case_.Case, state: persisted.State | None) -> rollout_traffic.Traffic:
-    stable = state.previous if state is not None and state.previous is not None else case.serving
+    stable = case.serves_beside(state)
     override = state is not None and case.may_be_asked_for(state)
     if state is None or not (state.weight or state.mirror or override):
         return rollout_traffic.Traffic(stable)
@@ -130,32 +130,6 @@ def _with_epoch(traffic: rollout_traffic.Traffic, known: rollout_traffic.Traffic
     return dataclasses.replace(traffic, epoch=known.epoch if traffic.same_split(known) else known.epoch + 1)
 
 
-def _sizes(case: case_.Case, state: persisted.State | None) -> dict[str, int]:
-    """Fewest pods by revision while a rollout needs them. One that leaves keeps what it has until it is gone."""
-    load = case.inputs.load
-    if state is None or load is None:
-        return {}
-    whole = capacity.base(case.rules, load)
-    baseline = state.previous or case.serving
-    sizes = {baseline: whole} if baseline is not None else {}
-    if state.phase in _PROMOTED:
-        sizes[state.revision] = whole
-    elif state.phase is not rollout_status.Phase.ROLLING_BACK:
-        sizes[state.revision] = min(state.replicas or case.needed(0), whole)
-    return sizes
-
-
-def _keep(case: case_.Case, state: persisted.State | None, traffic: rollout_traffic.Traffic) -> frozenset[str]:
-    """Pods stay while anything may still be sent to them; after that, their own shutdown drains them."""
-    keep = {traffic.stable, state.revision if state is not None else None}
-    wanted = case.inputs.find(case.inputs.wanted)
-    if state is None and case.inputs.keep_failed and wanted is not None and wanted.is_rejected and wanted.has_pods:
-        keep.add(wanted.hash)
-    if state is None and not case.acknowledges(traffic.epoch):
-        keep |= {known.hash for known in case.inputs.revisions if known.has_pods}
-    return frozenset(kept for kept in keep if kept is not None)
-
-
 def _evals(case: case_.Case, state: persisted.State | None) -> tuple[case_.Pair, ...]:
     """The evals of the current step, from when it is entered, that have no final verdict."""
     if state is None or not state.in_step or state.step_entered_at is None:
@@ -167,6 +141,8 @@ def _evals(case: case_.Case, state: persisted.State | None) -> tuple[case_.Pair,
     return tuple(pair for pair, said in verdicts if said is None or said.verdict not in _FINAL)
 
 
-def _wake(case: case_.Case, wanted: float | None) -> float | None:
+def _wake(case: case_.Case, state: persisted.State | None, wanted: float | None, left_at: float | None) -> float | None:
     candidates = [wanted, case.health.recheck_after if case.state is not None else None]
+    if state is None and any(True for _ in staying.draining(case, left_at)):
+        candidates.append(staying.drains_for(case, left_at))
     return min((max(0.0, seconds) for seconds in candidates if seconds is not None), default=None)

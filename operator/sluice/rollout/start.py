@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sluice.api import rollout_status
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, persisted, reasons, settle, traffic
+from sluice.rollout import labels, model, persisted, reasons, settle, staying, traffic
 from sluice.workloads import revision
 
 
@@ -45,7 +45,10 @@ def others_leaving(case: case_.Case) -> model.Decision | None:
     leaving = [known.hash for known in case.inputs.revisions if known.has_pods and known.hash not in stay]
     if not leaving:
         return None
-    return _wait(case, reasons.Reason.PODS_LEAVING, f"Pods of revision {', '.join(sorted(leaving))} are still leaving.")
+    counts = [known.in_flight for known in staying.draining(case, case.inputs.left_at)]
+    answering = f" They answer {sum(filter(None, counts))} more requests." if any(counts) else ""
+    message = f"Pods of revision {', '.join(sorted(leaving))} are still leaving.{answering}"
+    return _wait(case, reasons.Reason.PODS_LEAVING, message)
 
 
 def plan_missing(case: case_.Case) -> model.Decision | None:

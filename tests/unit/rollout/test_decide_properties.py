@@ -22,10 +22,11 @@ class Rollouts(stateful.RuleBasedStateMachine):
         split=st.sampled_from([model.Split.CONNECTED, model.Split.CONNECTED, model.Split.NONE]),
         name=st.sampled_from(["a", "b", "b", "b", "c", "d", "e"]),
         rounds=st.integers(0, 24),
+        recreate=st.sampled_from([False, False, False, True]),
     )
-    def begin(self, split: model.Split, name: str, rounds: int) -> None:
+    def begin(self, split: model.Split, name: str, rounds: int, recreate: bool) -> None:
         """A world with nothing, or with a revision that serves and perhaps one somewhere in its rollout."""
-        self.world = world_.World(split=split)
+        self.world = world_.World(split=split, recreate=recreate)
         self.gateway = split
         self.world.apply_spec("a", NAMES["a"])
         self.world.run(12 if name != "a" else 0)

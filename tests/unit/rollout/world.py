@@ -96,6 +96,8 @@ class World:
     """Everything outside the rollout. Fields are what a real one would hold in etcd, in Envoy and in the operator."""
 
     split: model.Split = model.Split.CONNECTED
+    recreate: bool = False
+    """Strategy Recreate: nobody judges, and nothing serves in between."""
     now: float = 1_000_000.0
     revisions: dict[str, Stored] = dataclasses.field(default_factory=dict)
     wanted: str | None = None
@@ -242,6 +244,8 @@ class World:
         )
         direct = not first and self.wanted in {name for _, name in promoted[-WINDOW:]}
         whole = scenario.make_plan(first=first, approval=APPROVAL, bake=BAKE, direct=direct)
+        if self.recreate:
+            return dataclasses.replace(whole, steps=(), recreate=True, direct=False, bake=0.0)
         return dataclasses.replace(whole, steps=()) if direct else whole
 
     def known(self) -> tuple[model.Revision, ...]:
@@ -281,7 +285,10 @@ class World:
             known = inputs.find(decision.traffic.canary)
             assert known is not None
             assert known.ready > 0, "traffic goes to pods that can answer"
-        assert {decision.traffic.stable, decision.traffic.canary} - {None} <= decision.keep, "who has traffic keeps its pods"
+        in_turn = self.recreate and decision.state is not None
+        served = {decision.traffic.stable, decision.traffic.canary} - {None}
+        assert in_turn or served <= decision.keep, "who has traffic keeps its pods"
+        assert not in_turn or len(decision.keep) <= 1, "one set of pods at a time"
         self.check_entered(inputs, decision)
         if self.sent is not None and decision.traffic.stable == self.sent.traffic.stable:
             lowered = decision.traffic.weight < self.sent.traffic.weight
@@ -411,7 +418,7 @@ class World:
         if write.outcome is Label.REJECTED:
             fine = known.quality is Quality.GOOD and write.revision not in self.taken_back
             assert not fine, "a good revision is never rejected, whatever its environment does"
-        direct = inputs.plan is not None and inputs.plan.direct
+        direct = inputs.plan is not None and (inputs.plan.direct or inputs.plan.recreate)
         if write.outcome is Label.STABLE and known.outcome is Label.CANDIDATE and not direct:
             said = {(gate.name, gate.metric): gate.verdict for gate in inputs.verdicts}
             first = inputs.plan is not None and inputs.plan.first

@@ -69,6 +69,8 @@ class ModelReconciler:
     numbers: metrics.Metrics
     metrics_api: Callable[[], autoscaling.Trouble | None] = lambda: None
     """What keeps HPAs from reading custom metrics at all, if anything does."""
+    in_flight: Callable[[str], int | None] = lambda _: 0
+    """Requests that a revision (its cluster's name) is answering, over all proxies; None while that is not known."""
     crash_after_decrease: pathlib.Path | None = None
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
@@ -195,6 +197,8 @@ class ModelReconciler:
             load=sizes.load(observed.model.spec, revisions, state, self.gatherer.hpas(observed)),
             protect_only=protect_only,
             paused=model.spec.paused,
+            left_at=times.parse_time(model.status.last_rollout.finished_at) if model.status.last_rollout is not None else None,
+            drain_timeout=durations.seconds(model.spec.drain_timeout),
             keep_failed=model.spec.rollout.on_failure == "KeepPods",
             order=orders.pending(model),
         )
@@ -245,6 +249,7 @@ class ModelReconciler:
                 now=self.clock.now(),
             ),
             has_pods=deployment is not None or bool(pods),
+            in_flight=self.in_flight(naming.revision_cluster(metadata.namespace, metadata.name, known.hash)),
         )
 
     def _open(self, observed: gather.Observed, state: persisted.State, plan: rollout_plan.Plan) -> evidence.Family:
