@@ -151,6 +151,10 @@ class ModelDeploymentStatus(base.ApiModel):
     last_rollout: Annotated[rollout_status.LastRollout | None, pydantic.Field(description="How the latest rollout ended.")] = (
         None
     )
+    undone: Annotated[
+        rollout_status.Undone | None,
+        pydantic.Field(description="What a person has undone, until the template changes."),
+    ] = None
     last_handled_command: Annotated[
         commands.HandledCommand | None, pydantic.Field(description="What became of the latest command.")
     ] = None

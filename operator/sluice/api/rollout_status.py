@@ -161,6 +161,14 @@ class RolloutStatus(base.ApiModel):
     message: Annotated[str | None, pydantic.Field(max_length=2048, description="The same for people.")] = None
 
 
+class Undone(base.ApiModel):
+    """What a person went back to, while the spec still asks for the revision that was undone."""
+
+    revision: Annotated[str, pydantic.Field(max_length=63, description="Hash of the revision that was undone.")]
+    held: Annotated[str, pydantic.Field(max_length=63, description="Hash of the revision that is held in its place.")]
+    by: Annotated[str, pydantic.Field(max_length=256, description="Who ordered it.")] = ""
+
+
 class LastRollout(base.ApiModel):
     """How the latest rollout ended."""
 

@@ -41,6 +41,8 @@ def _done_already(case: case_.Case, order: commands.Command, state: persisted.St
 
 def _refusal(case: case_.Case, order: commands.Command) -> str:
     verb = order.verb.value
+    if order.verb is commands.Verb.UNDO:
+        return f"Cannot {verb} to revision {order.revision}: {_not_undone(case, order)}"
     if case.state is None:
         if order.verb is commands.Verb.RETRY:
             return f"Cannot {verb} revision {order.revision}: {_not_retried(case, order)}"
@@ -55,6 +57,15 @@ def _not_retried(case: case_.Case, order: commands.Command) -> str:
     if order.revision != case.inputs.wanted:
         return f"the spec asks for revision {case.inputs.wanted}. Change spec.template to roll out another one."
     return "it was not rejected."
+
+
+def _not_undone(case: case_.Case, order: commands.Command) -> str:
+    known = case.inputs.find(order.revision)
+    if known is None:
+        return "it is not kept any more, or never was. kubectl sluice history lists what there is."
+    if order.revision == case.inputs.wanted:
+        return "it is what is asked for already."
+    return "it never served. Change spec.template to roll it out."
 
 
 def _not_now(case: case_.Case, order: commands.Command, state: persisted.State) -> str:

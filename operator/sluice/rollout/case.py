@@ -154,6 +154,16 @@ class Case:
         reached = frozen.index(state.step)
         return state.in_step and reached is not None and reached >= len(frozen.before_traffic())
 
+    def is_undone(self, revision: str | None) -> bool:
+        """Whether a person went back from that revision."""
+        return self.inputs.undone is not None and self.inputs.undone.revision == revision
+
+    @property
+    def undone_text(self) -> str:
+        """That and who it was, for people."""
+        undone = self.inputs.undone
+        return f"{undone.by or 'Somebody'} went back to revision {undone.held}." if undone is not None else ""
+
     @property
     def paused(self) -> bool:
         """Whether a person stopped increases."""

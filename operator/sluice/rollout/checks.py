@@ -28,6 +28,8 @@ def withdrawn(case: case_.Case) -> model.Decision | None:
     """The spec went back to what serves, or served before while that still bakes."""
     if case.inputs.wanted is None or case.inputs.wanted != case.baseline:
         return None
+    if case.is_undone(case.rollout.revision):
+        return rollback.begin(case, reasons.Reason.UNDONE, case.undone_text)
     return rollback.begin(case, reasons.Reason.WITHDRAWN, f"The spec went back to revision {case.baseline}.")
 
 
@@ -35,6 +37,8 @@ def superseded(case: case_.Case) -> model.Decision | None:
     """The spec asks for a third revision. While this one bakes, that one waits."""
     if case.rollout.phase is rollout_status.Phase.BAKING or case.inputs.wanted in (None, case.rollout.revision):
         return None
+    if case.is_undone(case.rollout.revision):
+        return rollback.begin(case, reasons.Reason.UNDONE, case.undone_text)
     return rollback.begin(case, reasons.Reason.SUPERSEDED, f"The spec now asks for revision {case.inputs.wanted}.")
 
 

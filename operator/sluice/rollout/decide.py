@@ -16,6 +16,7 @@ Check = Callable[[case_.Case], model.Decision | None]
 
 IDLE: Final[tuple[Check, ...]] = (
     orders.retry,
+    orders.undo,
     start.nothing_wanted,
     start.rejected_before,
     start.may_only_protect,
@@ -40,6 +41,7 @@ UNDER_WAY: Final[tuple[Check, ...]] = (
     bake.interrupted,
     checks.pods_lost,
     orders.abort,
+    orders.undo,
     # From here on traffic may be given.
     checks.plan_missing,
     checks.protect_only,

@@ -101,6 +101,8 @@ class Input:
     """Whether the spec stops increases."""
     keep_failed: bool = False
     """Whether the pods of a revision that failed stay."""
+    undone: rollout_status.Undone | None = None
+    """What a person has undone: `wanted` is then what is held in its place."""
     order: commands.Command | None = None
     """What a person orders, and was not answered yet."""
 
@@ -210,6 +212,8 @@ class Decision:
     waiting: Notice | None = None
     """What the rollout waits for; `warning` when a person should look."""
     notes: tuple[Note, ...] = ()
+    undone: rollout_status.Undone | None = None
+    """For `status.undone`."""
     answer: Answer | None = None
     """What became of `Input.order`, to be written with the status. None: it still waits."""
 

@@ -11,6 +11,7 @@ import dataclasses
 from sluice.api import commands, rollout_status
 from sluice.rollout import case as case_
 from sluice.rollout import labels, model, persisted, reasons, rollback, settle
+from sluice.workloads import revision
 
 Verb = commands.Verb
 
@@ -92,6 +93,29 @@ def retry(case: case_.Case) -> model.Decision | None:
             followed=message,
         ),
     )
+
+
+def undo(case: case_.Case) -> model.Decision | None:
+    """The named revision, which served before, takes the place of the one that the spec asks for."""
+    order = case.inputs.order
+    if order is None or order.verb is not Verb.UNDO or case.inputs.protect_only:
+        return None
+    target, instead = case.inputs.find(order.revision), case.inputs.wanted
+    if target is None or instead is None or instead == target.hash or not _served(target):
+        return None
+    message = f"{_who(order)} goes back to revision {target.hash} from revision {instead}."
+    extras = settle.Extras(
+        events=(model.Notice(reasons.EventReason.UNDONE, message),),
+        waiting=model.Notice(reasons.EventReason.UNDONE, message),
+        wake_after=0.0,
+        followed=message,
+        undone=rollout_status.Undone(revision=instead, held=target.hash, by=order.by),
+    )
+    return settle.decision(case, case.state, extras)
+
+
+def _served(known: model.Revision) -> bool:
+    return known.outcome in (revision.OutcomeLabel.STABLE, revision.OutcomeLabel.PREVIOUS)
 
 
 def _order(case: case_.Case, verb: Verb) -> commands.Command | None:

@@ -66,10 +66,19 @@ def under_way(case: case_.Case) -> model.Decision | None:
     )
     writes = [model.LabelWrite(case.rollout.revision, revision.OutcomeLabel.STABLE, result=result)]
     if case.serving is not None:
-        writes.append(model.LabelWrite(case.serving, revision.OutcomeLabel.PREVIOUS))
+        writes.append(_former(case, case.serving))
     state = dataclasses.replace(case.rollout, reason=reasons.Reason.LABELS_PENDING, message="The outcome labels are written.")
     waiting = model.Notice(reasons.Reason.LABELS_PENDING, state.message or "")
     return settle.decision(case, state, settle.Extras(labels=tuple(writes), waiting=waiting, wake_after=1.0))
+
+
+def _former(case: case_.Case, former: str) -> model.LabelWrite:
+    """Who served so far. One that was undone is not tried again by itself, also if the status is lost."""
+    if not case.is_undone(former):
+        return model.LabelWrite(former, revision.OutcomeLabel.PREVIOUS)
+    outcome = rollout_status.Outcome.ROLLED_BACK
+    result = labels.result(case, case.rollout, outcome, reasons.Reason.UNDONE, case.undone_text)
+    return model.LabelWrite(former, revision.OutcomeLabel.REJECTED, result=result)
 
 
 def _promoted(state: persisted.State) -> str:

@@ -30,6 +30,7 @@ class Extras:
     waiting: model.Notice | None = None
     followed: str | None = None
     """What was done about the pending order."""
+    undone: rollout_status.Undone | None = None
 
 
 def decision(case: case_.Case, state: persisted.State | None, extras: Extras = Extras()) -> model.Decision:
@@ -56,6 +57,7 @@ def decision(case: case_.Case, state: persisted.State | None, extras: Extras = E
         events=extras.events,
         waiting=extras.waiting,
         notes=notes.of(case, state),
+        undone=extras.undone or case.inputs.undone,
         answer=answers.of(case, extras.followed, state),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluice.api import commands, rollout_status
-from sluice.rollout import model, plan
+from sluice.rollout import model, persisted, plan
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
@@ -76,7 +76,6 @@ def test_an_approval_is_by_name_and_moves_on() -> None:
         (Verb.RESUME, "new", "not paused"),
         (Verb.RETRY, "old", "revision new is in rollout now"),
         (Verb.ABORT, "old", "revision new is in rollout now"),
-        (Verb.UNDO, "new", "Progressing in step some"),
     ],
 )
 def test_an_order_that_does_not_fit_is_refused(verb: Verb, target: str, why: str) -> None:
@@ -179,3 +178,60 @@ def test_pods_of_a_failed_revision_stay_for_a_look_when_asked_for() -> None:
     assert deciding.act(deciding.facts(new=rejected, keep_failed=True)).keep == {"old", "new"}
     assert deciding.act(deciding.facts(new=rejected)).keep == {"old"}
     assert deciding.act(deciding.facts(new=rejected, wanted="old", keep_failed=True)).keep == {"old"}
+
+
+FORMER = model.Revision("former", 0, revision.OutcomeLabel.PREVIOUS)
+UNDONE = rollout_status.Undone(revision="new", held="former", by="alice")
+
+
+@pytest.mark.parametrize("state", [None, deciding.rollout()])
+def test_a_person_goes_back_to_a_revision_that_served(state: persisted.State | None) -> None:
+    """Whatever is under way stays as it is in this decision; the next one has another revision to bring about."""
+    inputs = deciding.facts(state, revisions=(deciding.OLD, deciding.NEW, FORMER), order=order(Verb.UNDO, "former"))
+    undone = deciding.act(inputs)
+
+    assert undone.undone == UNDONE
+    assert undone.answer is not None
+    assert undone.answer.accepted
+    assert (undone.state and undone.state.weight) == (state and state.weight)
+
+
+@pytest.mark.parametrize(
+    ("target", "known", "why"),
+    [
+        ("gone", (), "not kept any more"),
+        ("new", (), "asked for already"),
+        ("bad", (model.Revision("bad", 0, revision.OutcomeLabel.REJECTED),), "never served"),
+    ],
+)
+def test_a_person_goes_back_only_to_what_served(target: str, known: tuple[model.Revision, ...], why: str) -> None:
+    """A revision that failed is retried, not gone back to."""
+    refused = deciding.act(deciding.facts(revisions=(deciding.OLD, deciding.NEW, *known), order=order(Verb.UNDO, target)))
+
+    assert refused.undone is None
+    assert refused.answer is not None
+    assert not refused.answer.accepted
+    assert why in refused.answer.message
+
+
+def test_what_is_undone_in_its_rollout_is_rejected() -> None:
+    """Its label keeps it from coming back, also when the status is lost."""
+    inputs = deciding.facts(deciding.rollout(), wanted="former", undone=UNDONE, revisions=(deciding.OLD, deciding.NEW, FORMER))
+    back = deciding.act(inputs)
+
+    assert back.state is not None
+    assert (back.state.reason, back.traffic.weight, back.undone) == ("Undone", 0, UNDONE)
+    assert deciding.plain(back) == (model.LabelWrite("new", revision.OutcomeLabel.REJECTED),)
+
+
+def test_what_served_and_is_undone_is_rejected_when_its_place_is_taken() -> None:
+    """Until then it serves."""
+    served = dataclasses.replace(deciding.OLD, hash="new")
+    held = dataclasses.replace(deciding.NEW, hash="former", number=3)
+    state = deciding.rollout(Phase.PROMOTING, revision="former", weight=10_000)
+    taken = deciding.act(deciding.facts(state, wanted="former", undone=UNDONE, revisions=(served, held)))
+
+    assert deciding.plain(taken) == (
+        model.LabelWrite("former", revision.OutcomeLabel.STABLE),
+        model.LabelWrite("new", revision.OutcomeLabel.REJECTED),
+    )

@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sluice.api import evalgate, modeldeployment, naming
+from sluice.api import evalgate, modeldeployment, naming, rollout_status
 from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
 from sluice.reconcile import lookup as lookup_
-from sluice.reconcile.models import admission, files, guards, objects, status
+from sluice.reconcile.models import admission, files, guards, objects, orders, status
 from sluice.rollout import model as rollout
 from sluice.rollout import persisted
 from sluice.rollout import plan as rollout_plan
@@ -56,6 +56,16 @@ class Observed:
     def state(self) -> persisted.State | None:
         """The rollout as the status has it."""
         return persisted.from_status(self.model.status.rollout)
+
+    @property
+    def undone(self) -> rollout_status.Undone | None:
+        """What a person has undone."""
+        return orders.undone(self.model, self.wanted, self.revisions)
+
+    @property
+    def target(self) -> revision.Revision | None:
+        """What is to serve: the wanted revision, or what a person holds in its place."""
+        return self.wanted if self.undone is None else self.find(self.undone.held) or self.wanted
 
     def find(self, revision_hash: str | None) -> revision.Revision | None:
         """The revision of that hash."""

@@ -66,6 +66,7 @@ def in_use(inputs: rollout.Input, decision: rollout.Decision) -> frozenset[str]:
     traffics = (decision.traffic, inputs.sent.traffic if inputs.sent is not None else None)
     named = {
         inputs.wanted,
+        inputs.undone.revision if inputs.undone is not None else None,
         decision.stable,
         *decision.keep,
         *(write.revision for write in decision.labels),

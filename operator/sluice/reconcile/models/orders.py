@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from sluice.api import commands, modeldeployment
+from sluice.api import commands, modeldeployment, rollout_status
 from sluice.rollout import model as rollout
 from sluice.rollout import times
+from sluice.workloads import revision
 
 PROTECTS: Final = frozenset({commands.Verb.PAUSE, commands.Verb.ABORT})
 
@@ -62,3 +64,15 @@ def _answered(model: modeldeployment.ModelDeployment, text: str) -> bool:
 
 def _was_lost(model: modeldeployment.ModelDeployment) -> bool:
     return model.status.observed_generation < 0
+
+
+def undone(
+    model: modeldeployment.ModelDeployment, wanted: revision.Revision | None, revisions: Iterable[revision.Revision]
+) -> rollout_status.Undone | None:
+    """What a person has undone, until the spec asks for another revision, or its label keeps it from coming back."""
+    said = model.status.undone
+    if said is None or wanted is None or wanted.hash != said.revision:
+        return None
+    serving = rollout.stable_revision(revisions)
+    is_done = wanted.outcome is revision.OutcomeLabel.REJECTED and serving is not None and serving.hash == said.held
+    return None if is_done else said

@@ -184,7 +184,7 @@ class ModelReconciler:
         family = self._open(observed, state, plan) if state is not None and plan is not None else None
         revisions = self._revisions(observed)
         return rollout.Input(
-            wanted=observed.wanted_hash,
+            wanted=observed.target.hash if observed.target is not None else None,
             revisions=revisions,
             state=observed.state,
             sent=self.table.sent(observed.key),
@@ -200,6 +200,7 @@ class ModelReconciler:
             left_at=times.parse_time(model.status.last_rollout.finished_at) if model.status.last_rollout is not None else None,
             drain_timeout=durations.seconds(model.spec.drain_timeout),
             keep_failed=model.spec.rollout.on_failure == "KeepPods",
+            undone=observed.undone,
             order=orders.pending(model),
         )
 
@@ -213,19 +214,17 @@ class ModelReconciler:
 
     async def _new_plan(self, observed: gather.Observed) -> rollout_plan.Plan:
         served = rollout.stable_revision(self._revisions(observed))
-        recent = sizes.recent(observed, served)
-        return await self.gatherer.new_plan(
-            observed.model, first=served is None, direct=observed.wanted_hash in recent, replicas=sizes.size_of(served)
-        )
+        direct = observed.target is not None and observed.target.hash in sizes.recent(observed, served)
+        return await self.gatherer.new_plan(observed.model, first=served is None, direct=direct, replicas=sizes.size_of(served))
 
     def _needs_plan(self, observed: gather.Observed) -> bool:
         if self._state(observed) is not None:
             return True  # its ConfigMap is gone or damaged: go on by a plan as it would be made now
-        if observed.wanted is None:
+        if observed.target is None:
             return False
         stable = rollout.stable_revision(observed.revisions)
-        is_stable = stable is not None and stable.hash == observed.wanted.hash
-        return not is_stable and observed.wanted.outcome is not revision.OutcomeLabel.REJECTED
+        is_stable = stable is not None and stable.hash == observed.target.hash
+        return not is_stable and observed.target.outcome is not revision.OutcomeLabel.REJECTED
 
     def _revisions(self, observed: gather.Observed) -> tuple[rollout.Revision, ...]:
         return tuple(self._revision(observed, known) for known in observed.revisions)

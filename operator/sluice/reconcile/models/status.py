@@ -131,6 +131,7 @@ class View:
     resolved: tuple[modeldeployment.ResolvedRevision, ...] = ()
     pods_differ: conditions.Condition | None = None
     """PodsDiffer, while there are such pods."""
+    undone: rollout_status.Undone | None = None
     answer: commands.HandledCommand | None = None
     """What became of the latest command."""
 
@@ -151,6 +152,7 @@ def build_status(view: View, *, now: str) -> modeldeployment.ModelDeploymentStat
         epoch=view.epoch,
         rollout=view.rollout,
         last_rollout=view.last_rollout,
+        undone=view.undone,
         last_handled_command=view.answer,
         history=view.history,
         resolved=view.resolved,

@@ -103,6 +103,7 @@ def build_view(observed: gather.Observed, decided: Decided, now: float) -> statu
         history=history.entries(stored, limit=model.spec.revision_history_limit),
         resolved=resolved.to_status(decided.resolved),
         pods_differ=resolved.to_condition(decided.resolved),
+        undone=decision.undone,
         answer=orders.answer(model, inputs.order, decision.answer, now),
     )
 
