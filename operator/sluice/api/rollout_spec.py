@@ -25,6 +25,7 @@ Weight = Annotated[
             "x-kubernetes-int-or-string": True,
             "minimum": 0,
             "maximum": 100,
+            "maxLength": 8,
             "pattern": WEIGHT_PATTERN,
         },
     ),
@@ -32,10 +33,25 @@ Weight = Annotated[
 
 
 class Step(base.ApiModel):
-    """One step of a canary: set the weight, hold it, pass the gates."""
+    """One step of a canary: set the weight or the mirror, hold it, pass the gates."""
 
     name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the step; unique among the steps.")]
-    weight: Weight
+    weight: Weight | None = None
+    mirror: Annotated[
+        Weight | None,
+        pydantic.Field(
+            description=(
+                "Percent of the requests that the new revision gets a copy of, above 0 to 100. Its answers are dropped and "
+                "measured. Only before the first step with weight."
+            ),
+            json_schema_extra=base.validations(
+                base.cel(
+                    f"type(self) == string ? (!{base.matches(WEIGHT_PATTERN)} || double(self) > 0.0) : self > 0",
+                    "mirror must be above 0: for a step without traffic set weight: 0",
+                )
+            ),
+        ),
+    ] = None
     hold: Annotated[
         base.Duration | None,
         pydantic.Field(
@@ -51,6 +67,8 @@ class Step(base.ApiModel):
             json_schema_extra=base.map_list("name"),
         ),
     ] = None
+
+    model_config = pydantic.ConfigDict(json_schema_extra=base.exactly_one("a step", "weight", "mirror"))
 
 
 class Canary(base.ApiModel):
@@ -118,7 +136,7 @@ class Rollout(base.ApiModel):
 
 
 def weight_basis_points(weight: int | str) -> int:
-    """A step's weight in hundredths of a percent, 0 to 10000: 5 -> 500, "0.5" -> 50."""
+    """A step's weight or mirror in hundredths of a percent, 0 to 10000: 5 -> 500, "0.5" -> 50."""
     whole, _, fraction = str(weight).partition(".")
     return int(whole) * 100 + int(fraction.ljust(2, "0") or 0)
 

@@ -126,6 +126,7 @@ class Programmer:
                 stable=self._revision(model, in_force.stable),
                 canary=self._revision(model, in_force.canary),
                 weight=in_force.weight,
+                mirror=in_force.mirror,
             ),
         )
 

@@ -182,7 +182,7 @@ def build_plan(
         first: whether nothing serves yet.
 
     Raises:
-        PlanError: a gate does not exist, or a weight falls from one step to the next.
+        PlanError: a gate does not exist, a weight falls from one step to the next, or a mirror follows a weight.
     """
     rollout = spec.rollout
     canary = (rollout.strategy and rollout.strategy.canary) or rollout_spec.Canary()
@@ -221,13 +221,21 @@ def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:
     steps = tuple(
         StepPlan(
             name=step.name,
-            weight=rollout_spec.weight_basis_points(step.weight),
+            weight=rollout_spec.weight_basis_points(step.weight or 0),
+            mirror=rollout_spec.weight_basis_points(step.mirror or 0),
             hold=durations.seconds(step.hold) if step.hold is not None else 0.0,
             gates=tuple(reference.name for reference in step.gates or ()),
         )
         for step in canary.steps
     )
     for before, after in itertools.pairwise(steps):
+        if after.mirror and before.weight:
+            field = f"spec.rollout.strategy.canary.steps[{after.name}].mirror"
+            raise PlanError(
+                field,
+                f"Cannot mirror in step {after.name!r}: {field} comes after step {before.name!r}, which has weight "
+                f"{rollout_spec.weight_text(before.weight)}. Move it before the first step with weight.",
+            )
         if after.weight < before.weight:
             field = f"spec.rollout.strategy.canary.steps[{after.name}].weight"
             raise PlanError(
@@ -286,7 +294,7 @@ def _step_names() -> Iterator[str]:
 
 def _with_evals(steps: tuple[StepPlan, ...], gate: str) -> tuple[StepPlan, ...]:
     """The steps with the gate's evals before any traffic."""
-    leading = tuple(itertools.takewhile(lambda step: not step.weight, steps))
+    leading = tuple(itertools.takewhile(lambda step: not step.has_traffic, steps))
     if any(gate in step.gates for step in leading):
         return steps
     if leading:

@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sluice.routing import inputs, ir
 
+Part = inputs.Split | ir.Group
+"""One backend of a route: a ModelDeployment by its split, or a provider by its group."""
 
-def build_groups(split: inputs.Split) -> tuple[ir.Group, ...]:
-    """The groups of one ModelDeployment: its split, then stable alone to shield clients from the canary's failures.
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """What one group of an explicit chain came to: its part of the route, and what is wrong with it."""
+
+    part: Part | None = None
+    reason: str = ""
+    problem: str = ""
+    """Empty when nothing is."""
+
+
+def build_route(name: str, model: str, parts: Sequence[Part], *, timeout_ms: int) -> ir.Route:
+    """The route of one model to these backends, which are tried in order."""
+    return ir.Route(
+        name=name,
+        model=model,
+        groups=tuple(group for part in parts for group in build_groups(part)),
+        timeout_ms=timeout_ms,
+        mirror=_mirror(parts),
+    )
+
+
+def build_groups(part: Part) -> tuple[ir.Group, ...]:
+    """The groups of one backend: of a ModelDeployment its split, then stable alone, which shields from the canary's failures.
 
     Empty while no revision may get traffic. Without a stable revision there is nothing to split: the canary gets all.
     """
-    stable, canary = split.stable, split.canary
-    if canary is None or split.weight == 0:
+    if isinstance(part, ir.Group):
+        return (part,)
+    stable, canary = part.stable, part.canary
+    if canary is None or part.weight == 0:
         return (_only(stable),) if stable is not None else ()
     if stable is None:
         return (_only(canary),)
-    if split.weight == ir.TOTAL_WEIGHT:
+    if part.weight == ir.TOTAL_WEIGHT:
         return (_only(canary), _only(stable))
     # Stable stays first and the total constant, so that a user keeps their revision while the weight rises.
-    divided = (ir.Member(stable.cluster, ir.TOTAL_WEIGHT - split.weight), ir.Member(canary.cluster, split.weight))
+    divided = (ir.Member(stable.cluster, ir.TOTAL_WEIGHT - part.weight), ir.Member(canary.cluster, part.weight))
     return (ir.Group(divided), _only(stable))
 
 
@@ -30,22 +56,41 @@ def provider_group(cluster: str) -> ir.Group:
     return ir.Group((ir.Member(cluster, ir.TOTAL_WEIGHT),))
 
 
+def shadow_cluster(revision: str) -> str:
+    """Name of the cluster that gets a revision's copies: one of its own, so that they count apart."""
+    return f"{revision}/shadow"
+
+
+def _mirror(parts: Sequence[Part]) -> ir.Mirror | None:
+    """Copies for the canary of the first backend. One that others come before would get copies of what is not for it."""
+    first = parts[0] if parts else None
+    if not isinstance(first, inputs.Split) or first.stable is None or first.canary is None or first.mirror == 0:
+        return None
+    return ir.Mirror(shadow_cluster(first.canary.cluster), first.mirror)
+
+
 def _only(revision: inputs.Revision) -> ir.Group:
     return ir.Group((ir.Member(revision.cluster, ir.TOTAL_WEIGHT),))
 
 
-def build_revision_clusters(models: Iterable[inputs.ModelInput], routes: Iterable[ir.Route]) -> Iterator[ir.RevisionCluster]:
+def build_revision_clusters(models: Iterable[inputs.ModelInput], routes: Sequence[ir.Route]) -> Iterator[ir.RevisionCluster]:
     """Clusters of all revisions of these models; those without weight yet too, so that weight finds them warm."""
     backed = clusters_with_successor(routes)
+    mirrors = {route.mirror.cluster for route in routes if route.mirror is not None}
     for model in models:
         for revision in (model.split.stable, model.split.canary):
-            if revision is not None:
-                shielded = revision == model.split.canary or revision.cluster in backed
-                yield ir.RevisionCluster(
-                    name=revision.cluster,
-                    endpoints=tuple(sorted(revision.endpoints)),
-                    max_retries=ir.SHIELD_RETRIES if shielded else 0,
-                )
+            if revision is None:
+                continue
+            shielded = revision == model.split.canary or revision.cluster in backed
+            cluster = ir.RevisionCluster(
+                name=revision.cluster,
+                endpoints=tuple(sorted(revision.endpoints)),
+                max_retries=ir.SHIELD_RETRIES if shielded else 0,
+            )
+            yield cluster
+            shadow = shadow_cluster(revision.cluster)
+            if shadow in mirrors:
+                yield dataclasses.replace(cluster, name=shadow, max_retries=0, max_requests=ir.SHADOW_REQUESTS)
 
 
 def clusters_with_successor(routes: Iterable[ir.Route]) -> frozenset[str]:
@@ -59,13 +104,3 @@ def clusters_with_successor(routes: Iterable[ir.Route]) -> frozenset[str]:
             if later - {member.cluster}:
                 found.add(member.cluster)
     return frozenset(found)
-
-
-@dataclasses.dataclass(frozen=True)
-class Backend:
-    """What one group of an explicit chain came to: its groups, and what is wrong with it."""
-
-    groups: tuple[ir.Group, ...] = ()
-    reason: str = ""
-    problem: str = ""
-    """Empty when nothing is."""

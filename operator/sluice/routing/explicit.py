@@ -26,7 +26,7 @@ class Backends:
         return backend.namespace or self.namespace, backend.name
 
     def resolve(self, backend: gateway.Backend, model: str) -> chain.Backend:
-        """The groups that a backend stands for when it is asked for `model`, or what is wrong with it."""
+        """What a backend stands for when it is asked for `model`, or what is wrong with it."""
         if backend.provider is not None:
             return self._provider(backend.provider)
         if backend.model_deployment is not None:
@@ -42,7 +42,7 @@ class Backends:
                 reason=reasons.Reason.BACKEND_NOT_FOUND,
                 problem=f"No provider {backend.name!r} in spec.providers (there: {known}): add it or correct the name",
             )
-        return chain.Backend((chain.provider_group(registry.cluster_name(backend.name)),))
+        return chain.Backend(chain.provider_group(registry.cluster_name(backend.name)))
 
     def _model(self, backend: gateway.ModelDeploymentBackend, model: str) -> chain.Backend:
         namespace, name = self.model_of(backend)
@@ -68,13 +68,12 @@ class Backends:
                 problem=f"ModelDeployment {namespace}/{name} serves {found.served_name!r} and would refuse {model!r}: "
                 f"remove {model!r} from match.models, or serve it under that name",
             )
-        groups = chain.build_groups(found.split)
-        if not groups:
+        if not chain.build_groups(found.split):
             return chain.Backend(
                 reason=reasons.Reason.NO_REVISION,
                 problem=f"ModelDeployment {namespace}/{name} has no revision that may serve yet",
             )
-        return chain.Backend(groups)
+        return chain.Backend(found.split)
 
 
 def translate_route(
@@ -85,19 +84,11 @@ def translate_route(
     problems: dict[str, str] = {}
     routes = []
     for model in models:
-        groups: list[ir.Group] = []
-        for found in (backends.resolve(backend, model) for step in spec.chain for backend in step.backends):
-            groups.extend(found.groups)
-            if found.problem:
-                problems[found.problem] = found.reason
-        routes.append(
-            ir.Route(
-                name=spec.name,
-                model=model,
-                groups=tuple(groups),
-                timeout_ms=round(durations.seconds(spec.timeouts.request) * 1000),
-            )
-        )
+        resolved = [backends.resolve(backend, model) for step in spec.chain for backend in step.backends]
+        problems.update((found.problem, found.reason) for found in resolved if found.problem)
+        parts = [found.part for found in resolved if found.part is not None]
+        timeout_ms = round(durations.seconds(spec.timeouts.request) * 1000)
+        routes.append(chain.build_route(spec.name, model, parts, timeout_ms=timeout_ms))
     found_conditions = (_accepted(spec, taken), _resolved(problems))
     return tuple(routes), gateway.RouteStatus(name=spec.name, models=models, conditions=found_conditions)
 

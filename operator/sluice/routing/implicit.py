@@ -70,10 +70,10 @@ def _routed(model: inputs.ModelInput, adapters: Collection[str]) -> str:
 
 
 def _route(model: inputs.ModelInput, asked_for: str) -> ir.Route:
-    return ir.Route(
-        name=route_name(model.namespace, model.name),
-        model=asked_for,
-        groups=chain.build_groups(model.split),
+    return chain.build_route(
+        route_name(model.namespace, model.name),
+        asked_for,
+        (model.split,),
         timeout_ms=round(durations.seconds(gateway.Timeouts().request) * 1000),
     )
 

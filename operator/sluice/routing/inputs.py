@@ -35,10 +35,13 @@ class Split:
     canary: Revision | None = None
     weight: int = 0
     """Share of the canary in basis points, 0 to 10000."""
+    mirror: int = 0
+    """Share of the requests that the canary gets a copy of, in basis points, 0 to 10000."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 10_000:
-            raise ValueError(f"Cannot split traffic: weight {self.weight} is not within 0 and 10000 basis points")
+        for name, share in (("weight", self.weight), ("mirror", self.mirror)):
+            if not 0 <= share <= 10_000:
+                raise ValueError(f"Cannot split traffic: {name} {share} is not within 0 and 10000 basis points")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,9 @@ from sluice.routing import inputs
 TOTAL_WEIGHT: Final = 10_000
 """Weights of a group with a split add up to this, whatever the split: users keep their place when it changes."""
 
+SHADOW_REQUESTS: Final = 256
+"""Copies that one proxy may have under way to one revision. More are dropped, so that a slow revision fills no memory."""
+
 SHIELD_RETRIES: Final = 10_000
 """Retries that may be in flight at once for a cluster whose failures another one takes over. The bound of a proxy's memory,
 not of the shield: in-flight requests of one proxy stay below it."""
@@ -48,6 +51,8 @@ class RevisionCluster:
     """Sorted. Empty: the cluster refuses every attempt at once, so that the next group is tried."""
     max_retries: int
     """Requests whose first attempt was here that may be in retry at once; 0 keeps its own failures from being doubled."""
+    max_requests: int | None = None
+    """Requests that may be under way at once; more fail at once. None: no bound of ours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,15 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mirror:
+    """Copies of some requests, whose answers are dropped."""
+
+    cluster: str
+    share: int
+    """Basis points of the requests, above 0."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Route:
     """What happens to requests for one model."""
 
@@ -93,6 +107,7 @@ class Route:
     """Tried in order, one attempt each. Empty: nothing can answer now, and clients are told so."""
     timeout_ms: int
     """Of the whole request with all its attempts."""
+    mirror: Mirror | None = None
     limits: tuple[str, ...] = ()
     """Names of the limits that count it."""
 

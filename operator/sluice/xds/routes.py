@@ -9,6 +9,7 @@ from typing import Final
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.type.matcher.v3 import string_pb2
+from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
 from sluice.routing import ir
@@ -21,6 +22,8 @@ _RETRY_ON: Final = "5xx,connect-failure,reset,retriable-status-codes"
 _TOO_MANY_REQUESTS: Final = 429
 _REFRESH_CLUSTER_ON_RETRY: Final = b"\x70\x01"
 """`refresh_cluster_on_retry: true`, field 14 of RetryPolicy, which xds-protos lacks: each retry takes the next group."""
+_MILLIONTHS: Final = 100
+"""In a basis point."""
 _PRIORITY_GROUP: Final = "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
 
 
@@ -80,6 +83,8 @@ def _model_route(route: ir.Route, known_limits: Iterable[ir.Limit]) -> snapshot.
         action.inline_cluster_specifier_plugin.CopyFrom(_specifier(route.groups))
     if len(route.groups) > 1:
         action.retry_policy.CopyFrom(_retry_policy(len(route.groups) - 1))
+    if route.mirror is not None:
+        action.request_mirror_policies.append(_mirror(route.mirror))
     return route_components_pb2.Route(name=route.name, match=match, route=action)
 
 
@@ -111,6 +116,18 @@ def _retry_policy(retries: int) -> snapshot.Message:
     )
     policy.MergeFromString(_REFRESH_CLUSTER_ON_RETRY)
     return policy
+
+
+def _mirror(mirror: ir.Mirror) -> snapshot.Message:
+    fraction = percent_pb2.FractionalPercent
+    share = fraction(numerator=mirror.share * _MILLIONTHS, denominator=fraction.DenominatorType.Value("MILLION"))
+    return route_components_pb2.RouteAction.RequestMirrorPolicy(
+        cluster=mirror.cluster,
+        runtime_fraction=base_pb2.RuntimeFractionalPercent(default_value=share),
+        # The engine sees the very same request, host name included, and a copy is no part of the client's trace.
+        disable_shadow_host_suffix_append=True,
+        trace_sampled=wrappers_pb2.BoolValue(value=False),
+    )
 
 
 def _match(path: str, *, exact: bool = False, method: str = "", headers: Iterable[snapshot.Message] = ()) -> snapshot.Message:

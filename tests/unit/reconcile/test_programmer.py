@@ -114,6 +114,15 @@ def test_ready_endpoints_of_the_traffic_in_force(world: parts.World) -> None:
     assert found["ml/chat-b"] == ["10.0.1.1"]
 
 
+def test_copies_of_the_traffic_in_force(world: parts.World) -> None:
+    """A canary without weight gets its share of copies."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", mirror=250, epoch=1)))
+    (route,) = program(world).translation.ir.routes
+    assert route.mirror == ir.Mirror("ml/chat-b/shadow", 250)
+
+
 def test_undecided_model_goes_on_serving(world: parts.World) -> None:
     """Before anything is decided, as after a change of leader, the stable revision of the status has the traffic."""
     obj = parts.model(gated=True)

@@ -65,6 +65,19 @@ def test_steps_are_taken_as_written() -> None:
     assert (sorted(built.gates), built.digests) == (["golden", "slo"], {"golden/answers": "aa"})
 
 
+def test_a_step_mirrors_instead_of_taking_traffic() -> None:
+    """Copies come before the first weight, in basis points like it."""
+    steps = ({"name": "evals", "weight": 0}, {"name": "shadow", "mirror": "2.5", "hold": "1m"}, {"name": "few", "weight": 5})
+    built = build({"strategy": canary(*steps)})
+
+    assert built.steps == (
+        plan.StepPlan("evals", 0, 0.0),
+        plan.StepPlan("shadow", 0, 60.0, mirror=250),
+        plan.StepPlan("few", 500, 0.0),
+    )
+    assert [step.name for step in built.before_traffic()] == ["evals"]
+
+
 def test_a_gate_called_default_takes_the_built_in_ones_place() -> None:
     """A namespace can say what its default analysis is."""
     own = plan.build_plan(spec(), {"default": scenario.GATES["slo"]}, {}, first=False)
@@ -83,6 +96,11 @@ REFUSED = [
         {"strategy": canary({"name": "half", "weight": 50}, {"name": "few", "weight": 5})},
         "spec.rollout.strategy.canary.steps[few].weight",
         "a weight falls",
+    ),
+    (
+        {"strategy": canary({"name": "few", "weight": "0.5"}, {"name": "shadow", "mirror": 10})},
+        "spec.rollout.strategy.canary.steps[shadow].mirror",
+        "copies come after weight",
     ),
 ]
 

@@ -68,10 +68,36 @@ def test_clusters_do_not_depend_on_the_weight() -> None:
     assert all(table.clusters == tables[0].clusters for table in tables)
 
 
-def test_a_weight_out_of_bounds_is_a_defect() -> None:
+@pytest.mark.parametrize("field", ["weight", "mirror"])
+def test_a_share_out_of_bounds_is_a_defect(field: str) -> None:
     """Basis points, not percent: 10001 is refused before it reaches a proxy."""
-    with pytest.raises(ValueError, match="10001"):
-        inputs.Split(STABLE, CANARY, 10_001)
+    with pytest.raises(ValueError, match=f"{field} 10001"):
+        inputs.Split(STABLE, CANARY, **{field: 10_001})
+
+
+def test_copies_go_to_a_bounded_cluster_of_their_own() -> None:
+    """So that they count apart and never pile up; it has the canary's endpoints, and is there only while it is used."""
+    table = run(model("chat", split=inputs.Split(STABLE, CANARY, mirror=500))).ir
+    assert table.routes[0].mirror == ir.Mirror("prod/chat-2/shadow", 500)
+    assert table.routes[0].groups == (ir.Group((ir.Member(STABLE.cluster, ir.TOTAL_WEIGHT),)),)
+    shadow = next(cluster for cluster in table.clusters if cluster.name == "prod/chat-2/shadow")
+    assert shadow == ir.RevisionCluster("prod/chat-2/shadow", CANARY.endpoints, 0, max_requests=ir.SHADOW_REQUESTS)
+    without = run(model("chat", split=inputs.Split(STABLE, CANARY))).ir
+    assert [cluster.name for cluster in without.clusters] == [STABLE.cluster, CANARY.cluster]
+
+
+def test_copies_are_made_where_the_model_answers_first() -> None:
+    """Behind another backend most requests are not for it, and without a stable revision the canary answers itself."""
+    copied = model("chat", split=inputs.Split(STABLE, CANARY, mirror=500))
+    chained = [
+        {"type": "ModelDeployment", "modelDeployment": {"name": "chat"}},
+        {"type": "Provider", "provider": {"name": "p"}},
+    ]
+    providers = [{"name": "p", "type": "OpenAICompatible", "url": "https://p.example"}]
+    for order, mirror in ((chained, ir.Mirror("prod/chat-2/shadow", 500)), (chained[::-1], None)):
+        route = {"name": "r", "match": {"models": ["chat"]}, "chain": [{"backends": [backend]} for backend in order]}
+        assert run(copied, routes=[route], providers=providers).ir.routes[0].mirror == mirror
+    assert run(model("chat", split=inputs.Split(None, CANARY, 100, mirror=500))).ir.routes[0].mirror is None
 
 
 def test_the_oldest_claim_wins_whatever_the_order() -> None:
