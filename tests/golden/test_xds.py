@@ -57,6 +57,7 @@ def _model(data: dict[str, Any]) -> inputs.ModelInput:
             canary=_revision(split.get("canary")),
             weight=split.get("weight", 0),
             mirror=split.get("mirror", 0),
+            stickiness=split.get("stickiness"),
         ),
     )
 

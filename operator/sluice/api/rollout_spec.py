@@ -71,6 +71,37 @@ class Step(base.ApiModel):
     model_config = pydantic.ConfigDict(json_schema_extra=base.exactly_one("a step", "weight", "mirror"))
 
 
+REVISION_HEADER: Final = "x-sluice-revision"
+"""The one header of ours that a client may send."""
+
+HeaderName = Annotated[
+    str,
+    pydantic.Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$",
+        description="Name of a request header; its case does not matter.",
+        json_schema_extra={
+            **base.hint("must be letters, digits and dashes, with no dash at either end, such as x-user-id"),
+            **base.validations(
+                base.cel(
+                    f"self.lowerAscii() == '{REVISION_HEADER}' || "
+                    "!self.lowerAscii().matches('^(x-sluice-.*|x-envoy-.*|authorization)$')",
+                    "gateways take authorization, x-envoy-* and x-sluice-* (but x-sluice-revision) away on arrival: "
+                    "choose another header, such as x-user-id",
+                )
+            ),
+        },
+    ),
+]
+
+
+class Stickiness(base.ApiModel):
+    """Users stay with one revision for the whole rollout."""
+
+    header: Annotated[HeaderName, pydantic.Field(description="Header whose value tells users apart, such as x-user-id.")]
+
+
 class Canary(base.ApiModel):
     """Traffic moves to the new revision in steps."""
 
@@ -90,6 +121,15 @@ class Canary(base.ApiModel):
             json_schema_extra=base.duration_between("stepDeadline", "1s", "720h"),
         ),
     ] = "2h"
+    stickiness: Annotated[
+        Stickiness | None,
+        pydantic.Field(
+            description=(
+                "Keeps requests with the same value of a header at the same revision: who gets the new one keeps it while the "
+                "weight rises. Others are first in each rollout. Unset: every request is drawn anew."
+            )
+        ),
+    ] = None
 
 
 class Strategy(base.ApiModel):

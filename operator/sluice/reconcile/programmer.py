@@ -122,12 +122,16 @@ class Programmer:
             gateway_allowed=self.lookup.allows(owner, metadata.namespace),
             refers=(owner.metadata.namespace, owner.metadata.name) in lookup_.gateway_refs(model),
             adapters=self._adapters(model, in_force.stable),
-            split=inputs.Split(
-                stable=self._revision(model, in_force.stable),
-                canary=self._revision(model, in_force.canary),
-                weight=in_force.weight,
-                mirror=in_force.mirror,
-            ),
+            split=self._split(model, in_force),
+        )
+
+    def _split(self, model: modeldeployment.ModelDeployment, in_force: rollout_traffic.Traffic) -> inputs.Split:
+        return inputs.Split(
+            stable=self._revision(model, in_force.stable),
+            canary=self._revision(model, in_force.canary),
+            weight=in_force.weight,
+            mirror=in_force.mirror,
+            stickiness=in_force.rules.stickiness,
         )
 
     def _adapters(self, model: modeldeployment.ModelDeployment, stable: str | None) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def build_plan(
         gates=used,
         digests={key: digest for key, digest in digests.items() if key.partition("/")[0] in used},
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
-        rules=traffic.DEFAULT,
+        rules=_rules(canary),
         first=first,
     )
 
@@ -213,6 +213,10 @@ def _used(
         if name not in known:
             raise PlanError(field, f"Cannot roll out by EvalGate {name!r}: {field} names it, but it does not exist. Create it.")
     return {name: known[name] for _, name in named}
+
+
+def _rules(canary: rollout_spec.Canary) -> traffic.Rules:
+    return traffic.Rules(stickiness=canary.stickiness.header.lower() if canary.stickiness is not None else None)
 
 
 def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:

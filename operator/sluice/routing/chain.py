@@ -29,6 +29,7 @@ def build_route(name: str, model: str, parts: Sequence[Part], *, timeout_ms: int
         groups=tuple(group for part in parts for group in build_groups(part)),
         timeout_ms=timeout_ms,
         mirror=_mirror(parts),
+        stickiness=next(_stickiness(parts), None),
     )
 
 
@@ -67,6 +68,17 @@ def _mirror(parts: Sequence[Part]) -> ir.Mirror | None:
     if not isinstance(first, inputs.Split) or first.stable is None or first.canary is None or first.mirror == 0:
         return None
     return ir.Mirror(shadow_cluster(first.canary.cluster), first.mirror)
+
+
+def _stickiness(parts: Sequence[Part]) -> Iterator[ir.Stickiness]:
+    """Of each backend that is divided, salted by its canary. A route has one: the first."""
+    for part in parts:
+        if isinstance(part, inputs.Split) and part.canary is not None and part.stickiness is not None and _is_divided(part):
+            yield ir.Stickiness(part.stickiness, part.canary.cluster)
+
+
+def _is_divided(split: inputs.Split) -> bool:
+    return split.stable is not None and split.canary is not None and 0 < split.weight < ir.TOTAL_WEIGHT
 
 
 def _only(revision: inputs.Revision) -> ir.Group:

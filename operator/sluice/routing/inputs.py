@@ -37,6 +37,8 @@ class Split:
     """Share of the canary in basis points, 0 to 10000."""
     mirror: int = 0
     """Share of the requests that the canary gets a copy of, in basis points, 0 to 10000."""
+    stickiness: str | None = None
+    """Lower-case name of the header by whose value a user stays with one revision."""
 
     def __post_init__(self) -> None:
         for name, share in (("weight", self.weight), ("mirror", self.mirror)):

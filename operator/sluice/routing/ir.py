@@ -97,6 +97,16 @@ class Mirror:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stickiness:
+    """By what a member of a group is chosen, instead of at random."""
+
+    header: str
+    """In lower case. Requests without it are drawn at random."""
+    salt: str
+    """Mixed with the header's value, so that other users are first under another salt."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Route:
     """What happens to requests for one model."""
 
@@ -108,6 +118,7 @@ class Route:
     timeout_ms: int
     """Of the whole request with all its attempts."""
     mirror: Mirror | None = None
+    stickiness: Stickiness | None = None
     limits: tuple[str, ...] = ()
     """Names of the limits that count it."""
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
@@ -80,7 +80,9 @@ def _model_route(route: ir.Route, known_limits: Iterable[ir.Limit]) -> snapshot.
     if len(route.groups) == len(route.groups[0].members) == 1:
         action.cluster = route.groups[0].members[0].cluster
     else:
-        action.inline_cluster_specifier_plugin.CopyFrom(_specifier(route.groups))
+        action.inline_cluster_specifier_plugin.CopyFrom(_specifier(route.groups, hashed=route.stickiness is not None))
+    if route.stickiness is not None:
+        action.hash_policy.append(_hash_policy(route.stickiness))
     if len(route.groups) > 1:
         action.retry_policy.CopyFrom(_retry_policy(len(route.groups) - 1))
     if route.mirror is not None:
@@ -88,7 +90,15 @@ def _model_route(route: ir.Route, known_limits: Iterable[ir.Limit]) -> snapshot.
     return route_components_pb2.Route(name=route.name, match=match, route=action)
 
 
-def _specifier(groups: Iterable[ir.Group]) -> snapshot.Message:
+def _hash_policy(stickiness: ir.Stickiness) -> snapshot.Message:
+    policy = route_components_pb2.RouteAction.HashPolicy
+    salted = regex_pb2.RegexMatchAndSubstitute(
+        pattern=regex_pb2.RegexMatcher(regex="^(.*)$"), substitution=rf"\1/{stickiness.salt}"
+    )
+    return policy(header=policy.Header(header_name=stickiness.header, regex_rewrite=salted))
+
+
+def _specifier(groups: Iterable[ir.Group], *, hashed: bool) -> snapshot.Message:
     # xds-protos lacks this extension.
     config = protos.typed_struct(
         _PRIORITY_GROUP,
@@ -96,7 +106,8 @@ def _specifier(groups: Iterable[ir.Group]) -> snapshot.Message:
             "priority_groups": [
                 {"name": f"group-{index}", "clusters": [{"cluster_name": m.cluster, "weight": m.weight} for m in group.members]}
                 for index, group in enumerate(groups)
-            ]
+            ],
+            **({"use_hash_policy": True} if hashed else {}),
         },
     )
     return route_components_pb2.ClusterSpecifierPlugin(

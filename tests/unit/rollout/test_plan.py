@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.api import evalgate, modeldeployment
-from sluice.rollout import plan
+from sluice.rollout import plan, traffic
 from tests.unit.rollout import scenario
 
 
@@ -76,6 +76,15 @@ def test_a_step_mirrors_instead_of_taking_traffic() -> None:
         plan.StepPlan("few", 500, 0.0),
     )
     assert [step.name for step in built.before_traffic()] == ["evals"]
+
+
+def test_how_traffic_is_split_is_frozen_too() -> None:
+    """Header names in lower case, as proxies compare them; without settings the documented defaults."""
+    assert build({}).rules == traffic.DEFAULT
+    built = build({"strategy": canary(*STEPS, stickiness={"header": "X-User-Id"})})
+
+    assert built.rules == traffic.Rules(stickiness="x-user-id")
+    assert plan.from_json(built.to_json()).rules == built.rules
 
 
 def test_a_gate_called_default_takes_the_built_in_ones_place() -> None:

@@ -68,11 +68,18 @@ def test_clusters_do_not_depend_on_the_weight() -> None:
     assert all(table.clusters == tables[0].clusters for table in tables)
 
 
-@pytest.mark.parametrize("field", ["weight", "mirror"])
-def test_a_share_out_of_bounds_is_a_defect(field: str) -> None:
+@pytest.mark.parametrize(("weight", "mirror", "named"), [(10_001, 0, "weight 10001"), (0, 10_001, "mirror 10001")])
+def test_a_share_out_of_bounds_is_a_defect(weight: int, mirror: int, named: str) -> None:
     """Basis points, not percent: 10001 is refused before it reaches a proxy."""
-    with pytest.raises(ValueError, match=f"{field} 10001"):
-        inputs.Split(STABLE, CANARY, **{field: 10_001})
+    with pytest.raises(ValueError, match=named):
+        inputs.Split(STABLE, CANARY, weight, mirror)
+
+
+@pytest.mark.parametrize(("weight", "is_sticky"), [(0, False), (1, True), (9999, True), (10_000, False)])
+def test_users_stay_where_there_is_a_choice(weight: int, is_sticky: bool) -> None:
+    """By the header, salted with the canary; where one revision gets all there is nothing to hash."""
+    table = run(model("chat", split=inputs.Split(STABLE, CANARY, weight, stickiness="x-user-id"))).ir
+    assert table.routes[0].stickiness == (ir.Stickiness("x-user-id", CANARY.cluster) if is_sticky else None)
 
 
 def test_copies_go_to_a_bounded_cluster_of_their_own() -> None:
