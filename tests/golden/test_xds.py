@@ -58,6 +58,7 @@ def _model(data: dict[str, Any]) -> inputs.ModelInput:
             weight=split.get("weight", 0),
             mirror=split.get("mirror", 0),
             stickiness=split.get("stickiness"),
+            override=inputs.Override(**split["override"]) if "override" in split else None,
         ),
     )
 

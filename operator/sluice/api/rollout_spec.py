@@ -102,6 +102,33 @@ class Stickiness(base.ApiModel):
     header: Annotated[HeaderName, pydantic.Field(description="Header whose value tells users apart, such as x-user-id.")]
 
 
+class Override(base.ApiModel):
+    """Testers who get the new revision when they ask for it, whatever its weight."""
+
+    header: Annotated[HeaderName, pydantic.Field(description="Header by which a request asks for the new revision.")] = (
+        REVISION_HEADER
+    )
+    value: Annotated[
+        str,
+        pydantic.Field(
+            min_length=1,
+            max_length=64,
+            pattern=r"^[-._A-Za-z0-9]+$",
+            description="The header's value.",
+            json_schema_extra=base.hint("must be letters, digits and . _ -, such as canary"),
+        ),
+    ] = "canary"
+    clients: Annotated[
+        tuple[base.ConfigKey, ...],
+        pydantic.Field(
+            min_length=1,
+            max_length=32,
+            description="Clients of the Gateway, by the names of their API keys, that may ask. Others' header has no effect.",
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
+    ]
+
+
 class Canary(base.ApiModel):
     """Traffic moves to the new revision in steps."""
 
@@ -128,6 +155,12 @@ class Canary(base.ApiModel):
                 "Keeps requests with the same value of a header at the same revision: who gets the new one keeps it while the "
                 "weight rises. Others are first in each rollout. Unset: every request is drawn anew."
             )
+        ),
+    ] = None
+    override: Annotated[
+        Override | None,
+        pydantic.Field(
+            description="Lets testers ask for the new revision, from the first step with traffic on. Unset: nobody can."
         ),
     ] = None
 

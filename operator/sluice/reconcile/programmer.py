@@ -126,12 +126,14 @@ class Programmer:
         )
 
     def _split(self, model: modeldeployment.ModelDeployment, in_force: rollout_traffic.Traffic) -> inputs.Split:
+        asked = in_force.rules.override if in_force.override else None
         return inputs.Split(
             stable=self._revision(model, in_force.stable),
             canary=self._revision(model, in_force.canary),
             weight=in_force.weight,
             mirror=in_force.mirror,
             stickiness=in_force.rules.stickiness,
+            override=inputs.Override(asked.header, asked.value, asked.clients) if asked is not None else None,
         )
 
     def _adapters(self, model: modeldeployment.ModelDeployment, stable: str | None) -> tuple[str, ...]:

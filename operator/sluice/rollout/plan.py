@@ -216,7 +216,13 @@ def _used(
 
 
 def _rules(canary: rollout_spec.Canary) -> traffic.Rules:
-    return traffic.Rules(stickiness=canary.stickiness.header.lower() if canary.stickiness is not None else None)
+    asked = canary.override
+    return traffic.Rules(
+        stickiness=canary.stickiness.header.lower() if canary.stickiness is not None else None,
+        override=traffic.Override(asked.header.lower(), asked.value, tuple(sorted(asked.clients)))
+        if asked is not None
+        else None,
+    )
 
 
 def _steps(canary: rollout_spec.Canary) -> tuple[StepPlan, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from sluice.routing import inputs, ir
 
@@ -30,6 +30,7 @@ def build_route(name: str, model: str, parts: Sequence[Part], *, timeout_ms: int
         timeout_ms=timeout_ms,
         mirror=_mirror(parts),
         stickiness=next(_stickiness(parts), None),
+        override=next(_overrides(parts), None),
     )
 
 
@@ -77,6 +78,29 @@ def _stickiness(parts: Sequence[Part]) -> Iterator[ir.Stickiness]:
             yield ir.Stickiness(part.stickiness, part.canary.cluster)
 
 
+def _overrides(parts: Sequence[Part]) -> Iterator[ir.Override]:
+    """Of each backend whose canary may be asked for: that first, then the route as it is without it. A route has one."""
+    for part in parts:
+        if isinstance(part, inputs.Split) and part.canary is not None and part.override is not None:
+            asked = part.override
+            rest = (dataclasses.replace(other, weight=0) if other is part else other for other in parts)
+            groups = (_only(part.canary), *(group for other in rest for group in build_groups(other)))
+            yield ir.Override(asked.header, asked.value, asked.clients, groups)
+
+
+def unknown_clients(part: Part, known: Collection[str]) -> str:
+    """What is wrong with the clients of a backend's override at a gateway that knows these; empty when nothing is."""
+    if not isinstance(part, inputs.Split) or part.override is None:
+        return ""
+    unknown = sorted(set(part.override.clients) - set(known))
+    if not unknown:
+        return ""
+    return (
+        f"spec.rollout.strategy.canary.override.clients names {', '.join(unknown)}, which the Gateway has no key of "
+        f"(it knows: {', '.join(sorted(known)[:8]) or 'none'}): add a key, or correct the name for the next rollout"
+    )
+
+
 def _is_divided(split: inputs.Split) -> bool:
     return split.stable is not None and split.canary is not None and 0 < split.weight < ir.TOTAL_WEIGHT
 
@@ -107,12 +131,8 @@ def build_revision_clusters(models: Iterable[inputs.ModelInput], routes: Sequenc
 
 def clusters_with_successor(routes: Iterable[ir.Route]) -> frozenset[str]:
     """Clusters that get first attempts and whose failures another cluster takes over."""
-    found = set()
-    for route in routes:
-        if not route.groups:
-            continue
-        for member in route.groups[0].members:
-            later = {other.cluster for group in route.groups[1:] for other in group.members}
-            if later - {member.cluster}:
-                found.add(member.cluster)
+    found: set[str] = set()
+    for first, *others in (groups for route in routes for groups in route.chains if groups):
+        later = {other.cluster for group in others for other in group.members}
+        found.update(member.cluster for member in first.members if later - {member.cluster})
     return frozenset(found)

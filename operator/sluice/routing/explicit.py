@@ -19,6 +19,7 @@ class Backends:
         self.gateway = f"{metadata.namespace}/{metadata.name}"
         self.namespace = metadata.namespace
         self.models: Mapping[tuple[str, str], inputs.ModelInput] = {(m.namespace, m.name): m for m in given.models}
+        self.clients = frozenset(given.api_keys.values())
         self.providers = {provider.name: provider for provider in given.gateway.spec.providers}
 
     def model_of(self, backend: gateway.ModelDeploymentBackend) -> tuple[str, str]:
@@ -73,7 +74,12 @@ class Backends:
                 reason=reasons.Reason.NO_REVISION,
                 problem=f"ModelDeployment {namespace}/{name} has no revision that may serve yet",
             )
-        return chain.Backend(found.split)
+        unknown = chain.unknown_clients(found.split, self.clients)
+        return chain.Backend(
+            found.split,
+            reason=reasons.Reason.MATCHES_NOTHING if unknown else "",
+            problem=f"ModelDeployment {namespace}/{name}: {unknown}" if unknown else "",
+        )
 
 
 def translate_route(

@@ -28,6 +28,17 @@ class Revision:
 
 
 @dataclasses.dataclass(frozen=True)
+class Override:
+    """Clients that get the canary when they ask for it."""
+
+    header: str
+    """In lower case."""
+    value: str
+    clients: tuple[str, ...]
+    """Names of keys. Anonymous requests and other clients' can't ask."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """How a ModelDeployment's traffic is divided."""
 
@@ -39,6 +50,8 @@ class Split:
     """Share of the requests that the canary gets a copy of, in basis points, 0 to 10000."""
     stickiness: str | None = None
     """Lower-case name of the header by whose value a user stays with one revision."""
+    override: Override | None = None
+    """Who may ask for the canary now, whatever its weight."""
 
     def __post_init__(self) -> None:
         for name, share in (("weight", self.weight), ("mirror", self.mirror)):

@@ -107,6 +107,18 @@ class Stickiness:
 
 
 @dataclasses.dataclass(frozen=True)
+class Override:
+    """Other groups for clients that ask for them."""
+
+    header: str
+    """In lower case."""
+    value: str
+    clients: tuple[str, ...]
+    """Clients with a key; never empty."""
+    groups: tuple[Group, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Route:
     """What happens to requests for one model."""
 
@@ -119,8 +131,15 @@ class Route:
     """Of the whole request with all its attempts."""
     mirror: Mirror | None = None
     stickiness: Stickiness | None = None
+    override: Override | None = None
+    """Counted under the name `<name>/override`."""
     limits: tuple[str, ...] = ()
     """Names of the limits that count it."""
+
+    @property
+    def chains(self) -> tuple[tuple[Group, ...], ...]:
+        """The ways that a request can take: the groups of each."""
+        return (self.groups,) if self.override is None else (self.override.groups, self.groups)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,6 @@ class Reason(enum.StrEnum):
     NO_REVISION = "NoRevision"
     """The ModelDeployment has no revision that may get traffic yet."""
     MATCHES_NOTHING = "MatchesNothing"
-    """A limit names a model or client that the Gateway does not know."""
+    """A limit names a model or client, or an override a client, that the Gateway does not know."""
     TOO_MANY_KEYS = "TooManyKeys"
     """A limit has more buckets than a proxy keeps."""

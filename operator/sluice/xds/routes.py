@@ -12,6 +12,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
+from sluice.api import rollout_spec
 from sluice.routing import ir
 from sluice.xds import errors, protos, snapshot
 from sluice.xds.filters import api_keys, body, limits, model
@@ -22,6 +23,8 @@ _RETRY_ON: Final = "5xx,connect-failure,reset,retriable-status-codes"
 _TOO_MANY_REQUESTS: Final = 429
 _REFRESH_CLUSTER_ON_RETRY: Final = b"\x70\x01"
 """`refresh_cluster_on_retry: true`, field 14 of RetryPolicy, which xds-protos lacks: each retry takes the next group."""
+OVERRIDE_SUFFIX: Final = "/override"
+"""Of the name under which the attempts of testers count, so that they are no evidence."""
 _MILLIONTHS: Final = 100
 """In a basis point."""
 _PRIORITY_GROUP: Final = "envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
@@ -34,12 +37,17 @@ def build_route_configuration(gateway: ir.Gateway) -> snapshot.Message:
         domains=["*"],
         routes=[
             _answer(_match("/v1/models", exact=True, method="GET"), 200, _model_list(gateway.routes)),
-            *(_model_route(route, gateway.limits) for route in gateway.routes),
+            *(made for route in gateway.routes for made in _model_routes(route, gateway.limits)),
             *_refusals(),
         ],
         request_body_buffer_limit=wrappers_pb2.UInt64Value(value=body.MAX_BYTES),
         # Who calls, and from where, is nobody's business behind the gateway.
-        request_headers_to_remove=[api_keys.CLIENT_HEADER, model.MODEL_HEADER, "x-envoy-external-address"],
+        request_headers_to_remove=[
+            api_keys.CLIENT_HEADER,
+            model.MODEL_HEADER,
+            rollout_spec.REVISION_HEADER,
+            "x-envoy-external-address",
+        ],
     )
     return route_pb2.RouteConfiguration(
         name=NAME,
@@ -63,11 +71,32 @@ def _refusals() -> Iterator[snapshot.Message]:
     yield _answer(_match("/"), 404, nowhere)
 
 
-def _model_route(route: ir.Route, known_limits: Iterable[ir.Limit]) -> snapshot.Message:
-    match = _match("/v1/", headers=[_header(model.MODEL_HEADER, route.model)])
+def _model_routes(route: ir.Route, known_limits: Iterable[ir.Limit]) -> Iterator[snapshot.Message]:
+    """Testers first: who may ask for a revision by a header, and does, never comes to the ordinary route."""
+    match = [_header(model.MODEL_HEADER, route.model)]
     if not route.groups:
         message = f"No revision of the model {route.model} can serve yet. Try again later."
-        return _answer(match, 503, errors.build_text(errors.Kind.SERVER, "model_not_ready", message), name=route.name)
+        answer = errors.build_text(errors.Kind.SERVER, "model_not_ready", message)
+        yield _answer(_match("/v1/", headers=match), 503, answer, name=route.name)
+        return
+    rate_limits = list(limits.build_rate_limits(route, known_limits))
+    if route.override is not None:
+        asked = [_header(route.override.header, route.override.value), api_keys.match_clients(route.override.clients)]
+        action = _action(route, route.override.groups, rate_limits)
+        yield route_components_pb2.Route(
+            name=f"{route.name}{OVERRIDE_SUFFIX}", match=_match("/v1/", headers=[*match, *asked]), route=action
+        )
+    action = _action(route, route.groups, rate_limits, hashed=route.stickiness is not None)
+    if route.stickiness is not None:
+        action.hash_policy.append(_hash_policy(route.stickiness))
+    if route.mirror is not None:
+        action.request_mirror_policies.append(_mirror(route.mirror))
+    yield route_components_pb2.Route(name=route.name, match=_match("/v1/", headers=match), route=action)
+
+
+def _action(
+    route: ir.Route, groups: tuple[ir.Group, ...], rate_limits: Iterable[snapshot.Message], *, hashed: bool = False
+) -> snapshot.Message:
     timeout = protos.milliseconds(route.timeout_ms)
     action = route_components_pb2.RouteAction(
         timeout=timeout,
@@ -75,19 +104,15 @@ def _model_route(route: ir.Route, known_limits: Iterable[ir.Limit]) -> snapshot.
         idle_timeout=timeout,
         # To a provider's own host name; a revision's endpoints have none, and leave the client's.
         auto_host_rewrite=wrappers_pb2.BoolValue(value=True),
-        rate_limits=list(limits.build_rate_limits(route, known_limits)),
+        rate_limits=rate_limits,
     )
-    if len(route.groups) == len(route.groups[0].members) == 1:
-        action.cluster = route.groups[0].members[0].cluster
+    if len(groups) == len(groups[0].members) == 1:
+        action.cluster = groups[0].members[0].cluster
     else:
-        action.inline_cluster_specifier_plugin.CopyFrom(_specifier(route.groups, hashed=route.stickiness is not None))
-    if route.stickiness is not None:
-        action.hash_policy.append(_hash_policy(route.stickiness))
-    if len(route.groups) > 1:
-        action.retry_policy.CopyFrom(_retry_policy(len(route.groups) - 1))
-    if route.mirror is not None:
-        action.request_mirror_policies.append(_mirror(route.mirror))
-    return route_components_pb2.Route(name=route.name, match=match, route=action)
+        action.inline_cluster_specifier_plugin.CopyFrom(_specifier(groups, hashed=hashed))
+    if len(groups) > 1:
+        action.retry_policy.CopyFrom(_retry_policy(len(groups) - 1))
+    return action
 
 
 def _hash_policy(stickiness: ir.Stickiness) -> snapshot.Message:

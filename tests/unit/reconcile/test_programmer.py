@@ -123,6 +123,19 @@ def test_copies_of_the_traffic_in_force(world: parts.World) -> None:
     assert route.mirror == ir.Mirror("ml/chat-b/shadow", 250)
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+def test_testers_may_ask_once_the_rollout_says_so(world: parts.World, is_open: bool) -> None:
+    """The rules name them from the start; before the gates without traffic have passed they have no effect."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    rules = rollout_traffic.Rules("x-user-id", rollout_traffic.Override("x-canary", "yes", ("qa",)))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", 50, 1, override=is_open, rules=rules)))
+    (route,) = program(world).translation.ir.routes
+    assert route.stickiness == ir.Stickiness("x-user-id", "ml/chat-b")
+    assert (route.override is not None) == is_open
+    assert route.override is None or (route.override.header, route.override.clients) == ("x-canary", ("qa",))
+
+
 def test_undecided_model_goes_on_serving(world: parts.World) -> None:
     """Before anything is decided, as after a change of leader, the stable revision of the status has the traffic."""
     obj = parts.model(gated=True)

@@ -81,10 +81,18 @@ def test_a_step_mirrors_instead_of_taking_traffic() -> None:
 def test_how_traffic_is_split_is_frozen_too() -> None:
     """Header names in lower case, as proxies compare them; without settings the documented defaults."""
     assert build({}).rules == traffic.DEFAULT
-    built = build({"strategy": canary(*STEPS, stickiness={"header": "X-User-Id"})})
+    override = {"header": "X-Canary", "value": "yes", "clients": ["qa", "dev"]}
+    built = build({"strategy": canary(*STEPS, stickiness={"header": "X-User-Id"}, override=override)})
 
-    assert built.rules == traffic.Rules(stickiness="x-user-id")
+    assert built.rules == traffic.Rules(stickiness="x-user-id", override=traffic.Override("x-canary", "yes", ("dev", "qa")))
     assert plan.from_json(built.to_json()).rules == built.rules
+
+
+def test_testers_ask_by_our_header_unless_told_otherwise() -> None:
+    """`x-sluice-revision: canary`."""
+    built = build({"strategy": canary(*STEPS, override={"clients": ["qa"]})})
+
+    assert built.rules.override == traffic.Override("x-sluice-revision", "canary", ("qa",))
 
 
 def test_a_gate_called_default_takes_the_built_in_ones_place() -> None:

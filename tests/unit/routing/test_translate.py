@@ -82,6 +82,53 @@ def test_users_stay_where_there_is_a_choice(weight: int, is_sticky: bool) -> Non
     assert table.routes[0].stickiness == (ir.Stickiness("x-user-id", CANARY.cluster) if is_sticky else None)
 
 
+QA = inputs.Override("x-sluice-revision", "canary", ("qa", "qa2"))
+
+
+@pytest.mark.parametrize("weight", [0, 500, 10_000])
+def test_testers_get_the_canary_and_are_shielded(weight: int) -> None:
+    """Whatever the weight; stable is behind it, and its failures may be retried."""
+    table = run(model("chat", split=inputs.Split(STABLE, CANARY, weight, override=QA))).ir
+    alone = [ir.Group((ir.Member(revision.cluster, ir.TOTAL_WEIGHT),)) for revision in (CANARY, STABLE)]
+    assert table.routes[0].override == ir.Override(QA.header, QA.value, QA.clients, tuple(alone))
+    assert table.routes[0].groups == chain.build_groups(inputs.Split(STABLE, CANARY, weight))
+
+
+def test_testers_of_a_chained_model_come_first_to_the_canary() -> None:
+    """Even where another backend is before it; what is left of the chain follows."""
+    asked = model("chat", split=inputs.Split(STABLE, CANARY, 500, override=QA))
+    providers = [{"name": "p", "type": "OpenAICompatible", "url": "https://p.example"}]
+    backends = [
+        {"type": "Provider", "provider": {"name": "p"}},
+        {"type": "ModelDeployment", "modelDeployment": {"name": "chat"}},
+    ]
+    route = {"name": "r", "match": {"models": ["chat"]}, "chain": [{"backends": [backend]} for backend in backends]}
+    translation = run(asked, routes=[route], providers=providers, keys={"a" * 64: "qa", "b" * 64: "qa2"})
+    override = translation.ir.routes[0].override
+    assert override is not None
+    assert [member.cluster for group in override.groups for member in group.members] == [
+        CANARY.cluster,
+        "provider/p",
+        STABLE.cluster,
+    ]
+    assert reason(translation, "r", Type.RESOLVED_REFS) == reasons.Reason.RESOLVED
+
+
+@pytest.mark.parametrize("routes", [(), ("r",)], ids=["by its name", "in a chain"])
+def test_a_tester_that_the_gateway_has_no_key_of_is_told(routes: tuple[str, ...]) -> None:
+    """A misspelt client would else wonder why the header has no effect."""
+    asked = model("chat", split=inputs.Split(STABLE, CANARY, 500, override=QA))
+    backend = {"type": "ModelDeployment", "modelDeployment": {"name": "chat"}}
+    spec = [{"name": name, "match": {"models": ["chat"]}, "chain": [{"backends": [backend]}]} for name in routes]
+    translation = run(asked, routes=spec, keys={"a" * 64: "qa"})
+    name = routes[0] if routes else "prod/chat"
+    status = next(status for status in translation.routes if status.name == name)
+    found = conditions.find(status.conditions, Type.RESOLVED_REFS)
+    assert found is not None
+    assert (found.status, found.reason) == ("False", reasons.Reason.MATCHES_NOTHING)
+    assert "override.clients names qa2" in found.message
+
+
 def test_copies_go_to_a_bounded_cluster_of_their_own() -> None:
     """So that they count apart and never pile up; it has the canary's endpoints, and is there only while it is used."""
     table = run(model("chat", split=inputs.Split(STABLE, CANARY, mirror=500))).ir
