@@ -59,6 +59,8 @@ def _model(data: dict[str, Any]) -> inputs.ModelInput:
             mirror=split.get("mirror", 0),
             stickiness=split.get("stickiness"),
             override=inputs.Override(**split["override"]) if "override" in split else None,
+            shield=inputs.Shield(**split.get("shield", {})),
+            stable_in_flight=split.get("stable_in_flight"),
         ),
     )
 

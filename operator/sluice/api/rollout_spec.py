@@ -129,6 +129,29 @@ class Override(base.ApiModel):
     ]
 
 
+class Shield(base.ApiModel):
+    """What becomes of requests that the new revision fails before its response begins."""
+
+    enabled: Annotated[
+        bool, pydantic.Field(description="Whether the stable revision answers them. False: clients see the failure.")
+    ] = True
+    max_extra_load: Annotated[
+        base.Percent,
+        pydantic.Field(
+            description=(
+                "Most that stable takes over at once, as a share of its own requests in flight. Beyond it failures reach the "
+                "client. A handful is always taken over."
+            ),
+            json_schema_extra=base.validations(
+                base.cel(
+                    f"!{base.matches(base.PERCENT_PATTERN)} || double(self.replace('%', '')) > 0.0",
+                    'maxExtraLoad must be above "0%": to take nothing over set shield.enabled: false',
+                )
+            ),
+        ),
+    ] = "20%"
+
+
 class Canary(base.ApiModel):
     """Traffic moves to the new revision in steps."""
 
@@ -163,6 +186,7 @@ class Canary(base.ApiModel):
             description="Lets testers ask for the new revision, from the first step with traffic on. Unset: nobody can."
         ),
     ] = None
+    shield: Annotated[Shield, pydantic.Field(description="Who answers requests that the new revision fails.")] = Shield()
 
 
 class Strategy(base.ApiModel):

@@ -216,12 +216,12 @@ def _used(
 
 
 def _rules(canary: rollout_spec.Canary) -> traffic.Rules:
-    asked = canary.override
+    asked, shield = canary.override, canary.shield
+    override = traffic.Override(asked.header.lower(), asked.value, tuple(sorted(asked.clients))) if asked is not None else None
     return traffic.Rules(
         stickiness=canary.stickiness.header.lower() if canary.stickiness is not None else None,
-        override=traffic.Override(asked.header.lower(), asked.value, tuple(sorted(asked.clients)))
-        if asked is not None
-        else None,
+        override=override,
+        shield=traffic.Shield(shield.enabled, float(shield.max_extra_load.rstrip("%")) / 100),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from sluice.routing import inputs, ir
+from sluice.routing import inputs, ir, shield
 
 Part = inputs.Split | ir.Group
 """One backend of a route: a ModelDeployment by its split, or a provider by its group."""
@@ -35,7 +35,7 @@ def build_route(name: str, model: str, parts: Sequence[Part], *, timeout_ms: int
 
 
 def build_groups(part: Part) -> tuple[ir.Group, ...]:
-    """The groups of one backend: of a ModelDeployment its split, then stable alone, which shields from the canary's failures.
+    """The groups of one backend: of a ModelDeployment its split, then stable alone if it shields from the canary's failures.
 
     Empty while no revision may get traffic. Without a stable revision there is nothing to split: the canary gets all.
     """
@@ -46,11 +46,12 @@ def build_groups(part: Part) -> tuple[ir.Group, ...]:
         return (_only(stable),) if stable is not None else ()
     if stable is None:
         return (_only(canary),)
+    behind = (_only(stable),) if part.shield.enabled else ()
     if part.weight == ir.TOTAL_WEIGHT:
-        return (_only(canary), _only(stable))
+        return (_only(canary), *behind)
     # Stable stays first and the total constant, so that a user keeps their revision while the weight rises.
     divided = (ir.Member(stable.cluster, ir.TOTAL_WEIGHT - part.weight), ir.Member(canary.cluster, part.weight))
-    return (ir.Group(divided), _only(stable))
+    return (ir.Group(divided), *behind)
 
 
 def provider_group(cluster: str) -> ir.Group:
@@ -83,7 +84,8 @@ def _overrides(parts: Sequence[Part]) -> Iterator[ir.Override]:
     for part in parts:
         if isinstance(part, inputs.Split) and part.canary is not None and part.override is not None:
             asked = part.override
-            rest = (dataclasses.replace(other, weight=0) if other is part else other for other in parts)
+            behind = (dataclasses.replace(part, weight=0),) if part.shield.enabled else ()
+            rest = (each for other in parts for each in (behind if other is part else (other,)))
             groups = (_only(part.canary), *(group for other in rest for group in build_groups(other)))
             yield ir.Override(asked.header, asked.value, asked.clients, groups)
 
@@ -117,12 +119,10 @@ def build_revision_clusters(models: Iterable[inputs.ModelInput], routes: Sequenc
         for revision in (model.split.stable, model.split.canary):
             if revision is None:
                 continue
-            shielded = revision == model.split.canary or revision.cluster in backed
-            cluster = ir.RevisionCluster(
-                name=revision.cluster,
-                endpoints=tuple(sorted(revision.endpoints)),
-                max_retries=ir.SHIELD_RETRIES if shielded else 0,
-            )
+            retries = ir.FAILOVER_RETRIES if revision.cluster in backed else 0
+            if revision == model.split.canary and model.split.shield.enabled:
+                retries = shield.build_retries(model.split)
+            cluster = ir.RevisionCluster(revision.cluster, tuple(sorted(revision.endpoints)), max_retries=retries)
             yield cluster
             shadow = shadow_cluster(revision.cluster)
             if shadow in mirrors:

@@ -39,6 +39,15 @@ class Override:
 
 
 @dataclasses.dataclass(frozen=True)
+class Shield:
+    """Whether and how far stable answers requests that the canary fails."""
+
+    enabled: bool = True
+    max_extra_load: float = 0.2
+    """Share of stable's requests in flight that it may be given on top, above 0."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """How a ModelDeployment's traffic is divided."""
 
@@ -52,6 +61,9 @@ class Split:
     """Lower-case name of the header by whose value a user stays with one revision."""
     override: Override | None = None
     """Who may ask for the canary now, whatever its weight."""
+    shield: Shield = Shield()
+    stable_in_flight: int | None = None
+    """Requests of stable under way in one proxy. None: not known, and `shield.ASSUMED_IN_FLIGHT` stands in."""
 
     def __post_init__(self) -> None:
         for name, share in (("weight", self.weight), ("mirror", self.mirror)):

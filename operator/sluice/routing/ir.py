@@ -17,9 +17,9 @@ TOTAL_WEIGHT: Final = 10_000
 SHADOW_REQUESTS: Final = 256
 """Copies that one proxy may have under way to one revision. More are dropped, so that a slow revision fills no memory."""
 
-SHIELD_RETRIES: Final = 10_000
-"""Retries that may be in flight at once for a cluster whose failures another one takes over. The bound of a proxy's memory,
-not of the shield: in-flight requests of one proxy stay below it."""
+FAILOVER_RETRIES: Final = 10_000
+"""Retries that may be in flight at once for a cluster whose failures the next group of a chain takes over: the bound of a
+proxy's memory, never reached. What stable takes over from a canary has a bound of its own, in `shield`."""
 
 
 class Access(enum.StrEnum):

@@ -77,7 +77,7 @@ def _clusters(given: inputs.GatewayInputs, routes: tuple[ir.Route, ...]) -> tupl
     for provider in given.gateway.spec.providers:
         name = registry.cluster_name(provider.name)
         if name in used:
-            retries = ir.SHIELD_RETRIES if name in backed else 0
+            retries = ir.FAILOVER_RETRIES if name in backed else 0
             clusters[name] = registry.PROVIDERS[provider.type](provider, name=name, max_retries=retries)
     return tuple(clusters[name] for name in sorted(clusters))
 

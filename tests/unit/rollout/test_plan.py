@@ -82,9 +82,14 @@ def test_how_traffic_is_split_is_frozen_too() -> None:
     """Header names in lower case, as proxies compare them; without settings the documented defaults."""
     assert build({}).rules == traffic.DEFAULT
     override = {"header": "X-Canary", "value": "yes", "clients": ["qa", "dev"]}
-    built = build({"strategy": canary(*STEPS, stickiness={"header": "X-User-Id"}, override=override)})
+    shield = {"enabled": False, "maxExtraLoad": "7.5%"}
+    built = build({"strategy": canary(*STEPS, stickiness={"header": "X-User-Id"}, override=override, shield=shield)})
 
-    assert built.rules == traffic.Rules(stickiness="x-user-id", override=traffic.Override("x-canary", "yes", ("dev", "qa")))
+    assert built.rules == traffic.Rules(
+        stickiness="x-user-id",
+        override=traffic.Override("x-canary", "yes", ("dev", "qa")),
+        shield=traffic.Shield(enabled=False, max_extra_load=0.075),
+    )
     assert plan.from_json(built.to_json()).rules == built.rules
 
 

@@ -59,7 +59,34 @@ def test_a_canary_with_weight_is_always_shielded(weight: int) -> None:
     table = run(model("chat", split=inputs.Split(STABLE, CANARY, weight))).ir
     assert table.routes[0].groups[-1] == ir.Group((ir.Member(STABLE.cluster, ir.TOTAL_WEIGHT),))
     retries = {cluster.name: cluster.max_retries for cluster in table.clusters}
-    assert retries == {CANARY.cluster: ir.SHIELD_RETRIES, STABLE.cluster: 0}
+    assert retries == {CANARY.cluster: 100, STABLE.cluster: 0}
+
+
+@hypothesis.given(st.integers(0, 10_000))
+def test_without_a_shield_the_canary_fails_for_itself(weight: int) -> None:
+    """Nothing is behind it, and nothing is retried; testers meet the canary alone too."""
+    unshielded = inputs.Split(STABLE, CANARY, weight, override=QA, shield=inputs.Shield(enabled=False))
+    table = run(model("chat", split=unshielded)).ir
+    assert len(table.routes[0].groups) == 1
+    assert table.routes[0].override is not None
+    assert table.routes[0].override.groups == (ir.Group((ir.Member(CANARY.cluster, ir.TOTAL_WEIGHT),)),)
+    assert {cluster.max_retries for cluster in table.clusters if isinstance(cluster, ir.RevisionCluster)} == {0}
+
+
+def test_without_a_shield_the_rest_of_a_chain_stays() -> None:
+    """Fallback is the Gateway's, the shield the rollout's: a provider behind the model answers what the canary fails."""
+    unshielded = model("chat", split=inputs.Split(STABLE, CANARY, 500, override=QA, shield=inputs.Shield(enabled=False)))
+    chained = [
+        {"type": "ModelDeployment", "modelDeployment": {"name": "chat"}},
+        {"type": "Provider", "provider": {"name": "p"}},
+    ]
+    route = {"name": "r", "match": {"models": ["chat"]}, "chain": [{"backends": [backend]} for backend in chained]}
+    providers = [{"name": "p", "type": "OpenAICompatible", "url": "https://p.example"}]
+    table = run(unshielded, routes=[route], providers=providers).ir
+    behind = [[member.cluster for member in group.members] for groups in table.routes[0].chains for group in groups]
+    assert behind == [[CANARY.cluster], ["provider/p"], [STABLE.cluster, CANARY.cluster], ["provider/p"]]
+    retries = {cluster.name: cluster.max_retries for cluster in table.clusters}
+    assert retries == {CANARY.cluster: ir.FAILOVER_RETRIES, STABLE.cluster: ir.FAILOVER_RETRIES, "provider/p": 0}
 
 
 def test_clusters_do_not_depend_on_the_weight() -> None:
