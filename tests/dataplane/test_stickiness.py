@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pathlib
+from typing import Any
 
 import pytest
 
+from sluice.api import rollout_spec
 from sluice.routing import inputs
 from tests.support import gateway, upstream
 
@@ -53,6 +56,31 @@ async def test_users_stay_while_the_weight_rises(tmp_path: pathlib.Path) -> None
             expected = USERS * weight / 10_000
             assert abs(len(found) - expected) < 6 * (expected * (1 - weight / 10_000)) ** 0.5
             before = found
+
+
+@pytest.mark.parametrize("text", ["0.5", "0.01", "12.34", "99.99"])
+async def test_a_fraction_of_a_percent_reaches_envoy_exactly(tmp_path: pathlib.Path, text: str) -> None:
+    """The step's weight is what Envoy runs: hundredths of a percent, over a total that never changes."""
+    weight = rollout_spec.weight_basis_points(text)
+    async with (
+        upstream.running("stable", "canary") as (stable, canary),
+        gateway.running(given(stable, canary, weight), tmp_path) as running,
+    ):
+        dump = json.loads(await running.envoy.get("/config_dump?resource=dynamic_route_configs"))
+    (route,) = (route for route in routes(dump) if route.get("name") == "prod/chat")
+    plugin = route["route"]["inline_cluster_specifier_plugin"]["extension"]["typed_config"]["value"]
+    assert {cluster["cluster_name"]: cluster["weight"] for cluster in plugin["priority_groups"][0]["clusters"]} == {
+        "prod/chat-1": 10_000 - weight,
+        "prod/chat-2": weight,
+    }
+
+
+def routes(dump: Any) -> list[dict[str, Any]]:
+    """The routes that an Envoy runs."""
+    (config,) = dump["configs"]
+    (host,) = config["route_config"]["virtual_hosts"]
+    found: list[dict[str, Any]] = host["routes"]
+    return found
 
 
 async def test_other_users_are_first_in_the_next_rollout(tmp_path: pathlib.Path) -> None:

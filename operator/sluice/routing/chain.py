@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from sluice.api import durations, gateway
 from sluice.routing import inputs, ir, shield
 
 Part = inputs.Split | ir.Group
@@ -21,16 +22,29 @@ class Backend:
     """Empty when nothing is."""
 
 
-def build_route(name: str, model: str, parts: Sequence[Part], *, timeout_ms: int) -> ir.Route:
+def build_route(name: str, model: str, parts: Sequence[Part], timeouts: gateway.Timeouts) -> ir.Route:
     """The route of one model to these backends, which are tried in order."""
     return ir.Route(
         name=name,
         model=model,
         groups=tuple(group for part in parts for group in build_groups(part)),
-        timeout_ms=timeout_ms,
+        times=_times(timeouts),
         mirror=_mirror(parts),
         stickiness=next(_stickiness(parts), None),
         override=next(_overrides(parts), None),
+    )
+
+
+def _times(timeouts: gateway.Timeouts) -> ir.Times:
+    def milliseconds(text: str) -> int:
+        return round(durations.seconds(text) * 1000)
+
+    return ir.Times(
+        request=milliseconds(timeouts.request),
+        first_byte=milliseconds(timeouts.first_byte or gateway.FIRST_BYTE),
+        # Where nothing can take over, to give up early helps nobody: only who asks for it gets that.
+        always_first_byte=timeouts.first_byte is not None,
+        idle=milliseconds(timeouts.idle) if timeouts.idle is not None else None,
     )
 
 

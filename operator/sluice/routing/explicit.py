@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sluice.api import conditions, durations, gateway
+from sluice.api import conditions, gateway
 from sluice.routing import chain, inputs, ir, reasons
 from sluice.routing.providers import registry
 
@@ -93,8 +93,7 @@ def translate_route(
         resolved = [backends.resolve(backend, model) for step in spec.chain for backend in step.backends]
         problems.update((found.problem, found.reason) for found in resolved if found.problem)
         parts = [found.part for found in resolved if found.part is not None]
-        timeout_ms = round(durations.seconds(spec.timeouts.request) * 1000)
-        routes.append(chain.build_route(spec.name, model, parts, timeout_ms=timeout_ms))
+        routes.append(chain.build_route(spec.name, model, parts, spec.timeouts))
     found_conditions = (_accepted(spec, taken), _resolved(problems))
     return tuple(routes), gateway.RouteStatus(name=spec.name, models=models, conditions=found_conditions)
 

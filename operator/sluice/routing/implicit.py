@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from sluice.api import conditions, durations, gateway
+from sluice.api import conditions, gateway
 from sluice.routing import chain, inputs, ir, reasons
 
 Type = conditions.ConditionType
@@ -72,12 +72,7 @@ def _routed(model: inputs.ModelInput, adapters: Collection[str]) -> str:
 
 
 def _route(model: inputs.ModelInput, asked_for: str) -> ir.Route:
-    return chain.build_route(
-        route_name(model.namespace, model.name),
-        asked_for,
-        (model.split,),
-        timeout_ms=round(durations.seconds(gateway.Timeouts().request) * 1000),
-    )
+    return chain.build_route(route_name(model.namespace, model.name), asked_for, (model.split,), gateway.Timeouts())
 
 
 def _not_allowed(model: inputs.ModelInput, gateway_name: str) -> str:

@@ -119,6 +119,20 @@ class Override:
 
 
 @dataclasses.dataclass(frozen=True)
+class Times:
+    """Time limits of a route, in milliseconds."""
+
+    request: int
+    """Of the whole request with all its attempts."""
+    first_byte: int
+    """Of one attempt of a streaming request, until it begins to answer."""
+    always_first_byte: bool = False
+    """Whether that ends an attempt too which nothing comes after."""
+    idle: int | None = None
+    """Of silence in a streaming request."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Route:
     """What happens to requests for one model."""
 
@@ -127,8 +141,7 @@ class Route:
     model: str
     groups: tuple[Group, ...]
     """Tried in order, one attempt each. Empty: nothing can answer now, and clients are told so."""
-    timeout_ms: int
-    """Of the whole request with all its attempts."""
+    times: Times
     mirror: Mirror | None = None
     stickiness: Stickiness | None = None
     override: Override | None = None

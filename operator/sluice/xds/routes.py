@@ -83,21 +83,47 @@ def _model_routes(route: ir.Route, known_limits: Iterable[ir.Limit]) -> Iterator
     if route.override is not None:
         asked = [_header(route.override.header, route.override.value), api_keys.match_clients(route.override.clients)]
         action = _action(route, route.override.groups, rate_limits)
-        yield route_components_pb2.Route(
-            name=f"{route.name}{OVERRIDE_SUFFIX}", match=_match("/v1/", headers=[*match, *asked]), route=action
+        yield from _by_stream(
+            f"{route.name}{OVERRIDE_SUFFIX}", [*match, *asked], action, _stream_times(route, route.override.groups)
         )
     action = _action(route, route.groups, rate_limits, hashed=route.stickiness is not None)
     if route.stickiness is not None:
         action.hash_policy.append(_hash_policy(route.stickiness))
     if route.mirror is not None:
         action.request_mirror_policies.append(_mirror(route.mirror))
-    yield route_components_pb2.Route(name=route.name, match=_match("/v1/", headers=match), route=action)
+    yield from _by_stream(route.name, match, action, _stream_times(route, route.groups))
+
+
+def _stream_times(route: ir.Route, groups: tuple[ir.Group, ...]) -> tuple[int | None, int | None]:
+    """Time limits of the first byte and of silence, for streaming requests that take these groups."""
+    limited = route.times.always_first_byte or len(groups) > 1
+    return route.times.first_byte if limited else None, route.times.idle
+
+
+def _by_stream(
+    name: str, match: list[snapshot.Message], action: snapshot.Message, times: tuple[int | None, int | None]
+) -> Iterator[snapshot.Message]:
+    """The route; before it the one of streaming requests, where other times apply to them.
+
+    An answer that is no stream begins when it is complete: how long that takes says nothing of the engine's health.
+    """
+    first_byte, idle = times
+    if first_byte is not None or idle is not None:
+        streaming = route_components_pb2.RouteAction()
+        streaming.CopyFrom(action)
+        if first_byte is not None:
+            streaming.retry_policy.per_try_timeout.CopyFrom(protos.milliseconds(first_byte))
+        if idle is not None:
+            streaming.idle_timeout.CopyFrom(protos.milliseconds(idle))
+        headers = [*match, _header(model.STREAM_HEADER, "true")]
+        yield route_components_pb2.Route(name=name, match=_match("/v1/", headers=headers), route=streaming)
+    yield route_components_pb2.Route(name=name, match=_match("/v1/", headers=match), route=action)
 
 
 def _action(
     route: ir.Route, groups: tuple[ir.Group, ...], rate_limits: Iterable[snapshot.Message], *, hashed: bool = False
 ) -> snapshot.Message:
-    timeout = protos.milliseconds(route.timeout_ms)
+    timeout = protos.milliseconds(route.times.request)
     action = route_components_pb2.RouteAction(
         timeout=timeout,
         # A long prefill is silence, not idleness: the request's own timeout ends it.

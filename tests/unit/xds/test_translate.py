@@ -24,7 +24,7 @@ BASE = ir.Gateway(
                 ir.Group((ir.Member("prod/chat-1", 9000), ir.Member("prod/chat-2", 1000))),
                 ir.Group((ir.Member("prod/chat-1", 1),)),
             ),
-            timeout_ms=300_000,
+            times=ir.Times(300_000, 30_000),
             limits=("fair/all",),
         ),
     ),
