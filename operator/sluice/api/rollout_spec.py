@@ -196,6 +196,24 @@ class Strategy(base.ApiModel):
     canary: Annotated[Canary | None, pydantic.Field(description="Settings of the Canary strategy.")] = None
 
 
+class Warmup(base.ApiModel):
+    """What each pod of a new revision does before its first weight."""
+
+    requests: Annotated[
+        int,
+        pydantic.Field(
+            ge=0, le=1000, description="Small completions that each pod answers, straight and without the Gateway. 0: none."
+        ),
+    ] = 20
+    duration: Annotated[
+        base.Duration,
+        pydantic.Field(
+            description="For how long after the first weight latencies are no evidence; errors are from the first.",
+            json_schema_extra=base.duration_between("warmup.duration", "0s", "1h"),
+        ),
+    ] = "30s"
+
+
 class Evidence(base.ApiModel):
     """How sure a verdict must be."""
 
@@ -230,6 +248,9 @@ class Rollout(base.ApiModel):
         ),
     ] = None
     evidence: Annotated[Evidence, pydantic.Field(description="How sure a verdict must be.")] = Evidence()
+    warmup: Annotated[Warmup, pydantic.Field(description="What each pod of a new revision does before its first weight.")] = (
+        Warmup()
+    )
 
 
 def weight_basis_points(weight: int | str) -> int:

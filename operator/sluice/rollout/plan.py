@@ -67,6 +67,15 @@ class LiveMetric:
 
 
 @dataclasses.dataclass(frozen=True)
+class Warmup:
+    """What each pod of the revision does before its first weight."""
+
+    requests: int = 20
+    duration: float = 30.0
+    """Seconds after the first weight in which latencies are no evidence."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """Everything a rollout is judged by."""
 
@@ -85,6 +94,7 @@ class Plan:
     """Nothing serves yet: there is no traffic to split and nothing to be compared with."""
     rules: traffic.Rules = traffic.DEFAULT
     """How traffic is split."""
+    warmup: Warmup = Warmup()
 
     def index(self, step: str | None) -> int | None:
         """Position of the step of that name."""
@@ -141,6 +151,7 @@ class Plan:
             "digests": dict(self.digests),
             "falseRollback": self.false_rollback,
             "rules": self.rules.to_json(),
+            "warmup": dataclasses.asdict(self.warmup),
             "first": self.first,
         }
 
@@ -162,6 +173,7 @@ def from_json(data: Mapping[str, Any]) -> Plan:
         digests=dict(data["digests"]),
         false_rollback=float(data["falseRollback"]),
         rules=traffic.rules_from_json(data["rules"]),
+        warmup=Warmup(int(data["warmup"]["requests"]), float(data["warmup"]["duration"])),
         first=bool(data["first"]),
     )
 
@@ -199,6 +211,7 @@ def build_plan(
         digests={key: digest for key, digest in digests.items() if key.partition("/")[0] in used},
         false_rollback=float(rollout.evidence.false_rollback.rstrip("%")) / 100,
         rules=_rules(canary),
+        warmup=Warmup(rollout.warmup.requests, durations.seconds(rollout.warmup.duration)),
         first=first,
     )
 

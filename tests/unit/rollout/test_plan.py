@@ -93,6 +93,15 @@ def test_how_traffic_is_split_is_frozen_too() -> None:
     assert plan.from_json(built.to_json()).rules == built.rules
 
 
+def test_the_warm_up_is_frozen_too() -> None:
+    """Twenty requests and thirty seconds unless told otherwise."""
+    assert build({}).warmup == plan.Warmup(20, 30.0)
+    built = build({"warmup": {"requests": 0, "duration": "2m"}})
+
+    assert built.warmup == plan.Warmup(0, 120.0)
+    assert plan.from_json(built.to_json()) == built
+
+
 def test_testers_ask_by_our_header_unless_told_otherwise() -> None:
     """`x-sluice-revision: canary`."""
     built = build({"strategy": canary(*STEPS, override={"clients": ["qa"]})})
