@@ -93,9 +93,18 @@ def translate_route(
         resolved = [backends.resolve(backend, model) for step in spec.chain for backend in step.backends]
         problems.update((found.problem, found.reason) for found in resolved if found.problem)
         parts = [found.part for found in resolved if found.part is not None]
+        if any(isinstance(part, inputs.Split) and part.mirror for part in parts[1:]):
+            problems[_not_mirrored(model)] = reasons.Reason.NOT_MIRRORED
         routes.append(chain.build_route(spec.name, model, parts, spec.timeouts))
     found_conditions = (_accepted(spec, taken), _resolved(problems))
     return tuple(routes), gateway.RouteStatus(name=spec.name, models=models, conditions=found_conditions)
+
+
+def _not_mirrored(model: str) -> str:
+    return (
+        f"The rollout of the ModelDeployment that serves {model!r} mirrors requests, and none are copied where it is not the "
+        "chain's first backend: put it first, or let its steps have weight instead of mirror"
+    )
 
 
 def _accepted(spec: gateway.Route, taken: Mapping[str, str]) -> conditions.Condition:

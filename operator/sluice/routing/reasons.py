@@ -24,6 +24,8 @@ class Reason(enum.StrEnum):
     """A backend's ModelDeployment does not refer to the Gateway, or the Gateway does not let its namespace in."""
     MODEL_MISMATCH = "ModelMismatch"
     """A backend serves another name than the one it would be asked for."""
+    NOT_MIRRORED = "NotMirrored"
+    """A rollout mirrors requests of a ModelDeployment that other backends of the route come before."""
     NO_REVISION = "NoRevision"
     """The ModelDeployment has no revision that may get traffic yet."""
     MATCHES_NOTHING = "MatchesNothing"

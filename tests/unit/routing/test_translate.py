@@ -89,6 +89,40 @@ def test_without_a_shield_the_rest_of_a_chain_stays() -> None:
     assert retries == {CANARY.cluster: ir.FAILOVER_RETRIES, STABLE.cluster: ir.FAILOVER_RETRIES, "provider/p": 0}
 
 
+SPLITS = st.builds(
+    inputs.Split,
+    st.none() | st.just(STABLE),
+    st.none() | st.just(CANARY),
+    weight=st.integers(0, 10_000),
+    mirror=st.integers(0, 10_000),
+    stickiness=st.none() | st.just("x-user-id"),
+    override=st.none() | st.just(inputs.Override("x-canary", "yes", ("qa",))),
+    shield=st.builds(inputs.Shield, st.booleans(), st.floats(0.001, 1)),
+    stable_in_flight=st.none() | st.integers(0, 100_000),
+)
+
+
+@hypothesis.given(SPLITS, st.sampled_from(["by its name", "first of a chain", "last of a chain"]))
+def test_whatever_the_split_every_cluster_that_is_named_is_there(split: inputs.Split, place: str) -> None:
+    """Envoy answers 503 for a cluster that it does not have, and refuses a member without weight."""
+    backends: list[dict[str, Any]] = [
+        {"type": "ModelDeployment", "modelDeployment": {"name": "chat"}},
+        {"type": "Provider", "provider": {"name": "p"}},
+    ]
+    chained = [{"backends": [backend]} for backend in (backends if place == "first of a chain" else backends[::-1])]
+    routes = [] if place == "by its name" else [{"name": "r", "match": {"models": ["chat"]}, "chain": chained}]
+    providers = [{"name": "p", "type": "OpenAICompatible", "url": "https://p.example"}]
+    table = run(model("chat", split=split), routes=routes, providers=providers).ir
+    clusters = {cluster.name for cluster in table.clusters}
+    for route in table.routes:
+        members = [member for groups in route.chains for group in groups for member in group.members]
+        assert {member.cluster for member in members} <= clusters
+        assert all(member.weight > 0 for member in members)
+        assert all(group.members for groups in route.chains for group in groups)
+        assert route.mirror is None or route.mirror.cluster in clusters
+        assert route.override is None or route.override.groups[0].members[0].cluster == CANARY.cluster
+
+
 def test_clusters_do_not_depend_on_the_weight() -> None:
     """A step of the rollout changes routes only: no cluster is made anew while it carries traffic."""
     tables = [run(model("chat", split=inputs.Split(STABLE, CANARY, weight))).ir for weight in (0, 1, 5000, 10_000)]
@@ -177,7 +211,10 @@ def test_copies_are_made_where_the_model_answers_first() -> None:
     providers = [{"name": "p", "type": "OpenAICompatible", "url": "https://p.example"}]
     for order, mirror in ((chained, ir.Mirror("prod/chat-2/shadow", 500)), (chained[::-1], None)):
         route = {"name": "r", "match": {"models": ["chat"]}, "chain": [{"backends": [backend]} for backend in order]}
-        assert run(copied, routes=[route], providers=providers).ir.routes[0].mirror == mirror
+        translation = run(copied, routes=[route], providers=providers)
+        assert translation.ir.routes[0].mirror == mirror
+        told = reasons.Reason.RESOLVED if mirror is not None else reasons.Reason.NOT_MIRRORED
+        assert reason(translation, "r", Type.RESOLVED_REFS) == told
     assert run(model("chat", split=inputs.Split(None, CANARY, 100, mirror=500))).ir.routes[0].mirror is None
 
 
