@@ -126,6 +126,19 @@ async def test_copies_beyond_the_bound_are_dropped(tmp_path: pathlib.Path) -> No
     assert dropped == {("", "0", "UO"): more}
 
 
+async def test_a_copy_that_hangs_ends_with_the_requests_time(tmp_path: pathlib.Path) -> None:
+    """It is counted without a status or a flag then. Nothing else ends a copy so: no client that leaves can end one."""
+    chain = [{"backends": [{"type": "ModelDeployment", "modelDeployment": {"name": "chat"}}]}]
+    route = {"name": "chat", "match": {"models": ["chat"]}, "chain": chain, "timeouts": {"request": "1s"}}
+    async with upstream.running("stable", "canary") as (stable, canary):
+        canary.mode = upstream.Mode.HANG
+        async with gateway.running(given(stable, canary, ALL, routes=[route]), tmp_path) as running:
+            assert await running.load(10) == {200: 10}
+            assert await running.load(10, stream=True) == {200: 10}
+            assert await counted(running, SHADOW, 20) == {("", "0", "-"): 20}
+    assert canary.outcomes == {"cancelled": 20}
+
+
 async def test_a_client_that_leaves_does_not_end_the_copy(tmp_path: pathlib.Path) -> None:
     """The copy runs to its end and costs what it costs, as the docs say."""
     async with mirroring(tmp_path) as (running, stable, canary):

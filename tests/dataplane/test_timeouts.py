@@ -58,6 +58,17 @@ async def test_other_answers_take_their_time(tmp_path: pathlib.Path, stream: boo
     assert (stable.count, failing.count) == (0, 1)
 
 
+async def test_an_answer_that_never_comes_counts_against_its_revision(tmp_path: pathlib.Path) -> None:
+    """An attempt ends a little before the request (UT), or it would look like a client that left; stable has what is left."""
+    async with limited(tmp_path, request="2s") as (running, stable, failing):
+        failing.mode = upstream.Mode.HANG
+        await running.ask()
+        await stable.arrived(1)
+        attempts = await running.counted("envoy_sluice_attempts", 2)
+    canaries = {(dict(tags)["code"], dict(tags)["flags"]) for tags in attempts if dict(tags)["revision"] == "prod/chat-2"}
+    assert canaries == {("0", "UT")}
+
+
 async def test_a_limit_that_is_set_holds_where_nothing_takes_over(tmp_path: pathlib.Path) -> None:
     """The client is told so in OpenAI's form, and nothing is tried again."""
     async with limited(tmp_path, canary=False, request="60s", firstByte="200ms") as (running, stable, _):

@@ -140,7 +140,7 @@ def build_revision_clusters(models: Iterable[inputs.ModelInput], routes: Sequenc
             yield cluster
             shadow = shadow_cluster(revision.cluster)
             if shadow in mirrors:
-                yield dataclasses.replace(cluster, name=shadow, max_retries=0, max_requests=ir.SHADOW_REQUESTS)
+                yield ir.RevisionCluster(shadow, cluster.endpoints, 0, ir.SHADOW_REQUESTS)
 
 
 def clusters_with_successor(routes: Iterable[ir.Route]) -> frozenset[str]:

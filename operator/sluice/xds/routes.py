@@ -138,6 +138,7 @@ def _action(
         action.inline_cluster_specifier_plugin.CopyFrom(_specifier(groups, hashed=hashed))
     if len(groups) > 1:
         action.retry_policy.CopyFrom(_retry_policy(len(groups) - 1))
+        action.retry_policy.per_try_timeout.CopyFrom(protos.milliseconds(route.times.attempt))
     return action
 
 
