@@ -52,7 +52,16 @@ def _model(data: dict[str, Any]) -> inputs.ModelInput:
         served_name=data.get("servedName", data["name"]),
         gateway_allowed=data.get("allowed", True),
         refers=data.get("refers", True),
-        split=inputs.Split(_revision(split.get("stable")), _revision(split.get("canary")), split.get("weight", 0)),
+        split=inputs.Split(
+            stable=_revision(split.get("stable")),
+            canary=_revision(split.get("canary")),
+            weight=split.get("weight", 0),
+            mirror=split.get("mirror", 0),
+            stickiness=split.get("stickiness"),
+            override=inputs.Override(**split["override"]) if "override" in split else None,
+            shield=inputs.Shield(**split.get("shield", {})),
+            stable_in_flight=split.get("stable_in_flight"),
+        ),
     )
 
 

@@ -169,6 +169,15 @@ class Match(base.ApiModel):
     ]
 
 
+FIRST_BYTE: Final = "30s"
+"""`timeouts.firstByte` where it is unset and something else can take over."""
+
+
+def _duration(field: str, otherwise: str) -> str:
+    """CEL: the field as a duration; `otherwise` for text that is none, which has a message of its own."""
+    return f"(self.{field}.matches(r'{base.DURATION_PATTERN}') ? duration(self.{field}) : duration('{otherwise}'))"
+
+
 class Timeouts(base.ApiModel):
     """Time limits of a route."""
 
@@ -179,6 +188,42 @@ class Timeouts(base.ApiModel):
             json_schema_extra=base.duration_between("timeouts.request", "1s", "24h"),
         ),
     ] = "300s"
+    first_byte: Annotated[
+        base.Duration | None,
+        pydantic.Field(
+            description=(
+                "Longest time until an attempt of a streaming request (`stream: true`) begins to answer; then the next backend "
+                f"or the stable revision takes over. Unset: {FIRST_BYTE} where something can take over, else no limit."
+            ),
+            json_schema_extra=base.duration_between("timeouts.firstByte", "100ms", "1h"),
+        ),
+    ] = None
+    idle: Annotated[
+        base.Duration | None,
+        pydantic.Field(
+            description=(
+                "Longest silence of a streaming request, until its first token too, all attempts included. "
+                "Unset: as long as the request may take."
+            ),
+            json_schema_extra=base.duration_between("timeouts.idle", "1s", "1h"),
+        ),
+    ] = None
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra=base.validations(
+            base.cel(
+                f"!has(self.firstByte) || {_duration('firstByte', '0s')} < {_duration('request', '24h')}",
+                "firstByte must be shorter than request (300s unless set), or nothing is left for who takes over",
+                field_path=".firstByte",
+            ),
+            base.cel(
+                f"!has(self.idle) || {_duration('idle', '24h')} > "
+                f"(has(self.firstByte) ? {_duration('firstByte', '0s')} : duration('{FIRST_BYTE}'))",
+                f"idle must be longer than firstByte ({FIRST_BYTE} unless set): silence before the first token counts too",
+                field_path=".idle",
+            ),
+        )
+    )
 
 
 class Route(base.ApiModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 import pydantic
 
-from sluice.api import base
+from sluice.api import base, traffic_spec
 
 
 class GateRef(base.ApiModel):
@@ -25,6 +25,7 @@ Weight = Annotated[
             "x-kubernetes-int-or-string": True,
             "minimum": 0,
             "maximum": 100,
+            "maxLength": 8,
             "pattern": WEIGHT_PATTERN,
         },
     ),
@@ -47,10 +48,25 @@ class Approval(base.ApiModel):
 
 
 class Step(base.ApiModel):
-    """One step of a canary: set the weight, hold it, pass the gates, get an approval."""
+    """One step of a canary: set the weight or the mirror, hold it, pass the gates, get an approval."""
 
     name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the step; unique among the steps.")]
-    weight: Weight
+    weight: Weight | None = None
+    mirror: Annotated[
+        Weight | None,
+        pydantic.Field(
+            description=(
+                "Percent of the requests that the new revision gets a copy of, above 0 to 100. Its answers are dropped and "
+                "measured. Only before the first step with weight."
+            ),
+            json_schema_extra=base.validations(
+                base.cel(
+                    f"type(self) == string ? (!{base.matches(WEIGHT_PATTERN)} || double(self) > 0.0) : self > 0",
+                    "mirror must be above 0: for a step without traffic set weight: 0",
+                )
+            ),
+        ),
+    ] = None
     hold: Annotated[
         base.Duration | None,
         pydantic.Field(
@@ -69,6 +85,8 @@ class Step(base.ApiModel):
     approval: Annotated[
         Approval | None, pydantic.Field(description="A person has to approve before the next step. Unset: nobody.")
     ] = None
+
+    model_config = pydantic.ConfigDict(json_schema_extra=base.exactly_one("a step", "weight", "mirror"))
 
 
 class Capacity(base.ApiModel):
@@ -118,6 +136,24 @@ class Canary(base.ApiModel):
             description="What follows when a gate is still inconclusive at the step's deadline. Hold waits for a person."
         ),
     ] = "Hold"
+    stickiness: Annotated[
+        traffic_spec.Stickiness | None,
+        pydantic.Field(
+            description=(
+                "Keeps requests with the same value of a header at the same revision: who gets the new one keeps it while the "
+                "weight rises. Others are first in each rollout. Unset: every request is drawn anew."
+            )
+        ),
+    ] = None
+    override: Annotated[
+        traffic_spec.Override | None,
+        pydantic.Field(
+            description="Lets testers ask for the new revision, from the first step with traffic on. Unset: nobody can."
+        ),
+    ] = None
+    shield: Annotated[traffic_spec.Shield, pydantic.Field(description="Who answers requests that the new revision fails.")] = (
+        traffic_spec.Shield()
+    )
 
 
 class BlueGreen(base.ApiModel):
@@ -257,10 +293,13 @@ class Rollout(base.ApiModel):
             )
         ),
     ] = "Rollback"
+    warmup: Annotated[
+        traffic_spec.Warmup, pydantic.Field(description="What each pod of a new revision does before its first weight.")
+    ] = traffic_spec.Warmup()
 
 
 def weight_basis_points(weight: int | str) -> int:
-    """A step's weight in hundredths of a percent, 0 to 10000: 5 -> 500, "0.5" -> 50."""
+    """A step's weight or mirror in hundredths of a percent, 0 to 10000: 5 -> 500, "0.5" -> 50."""
     whole, _, fraction = str(weight).partition(".")
     return int(whole) * 100 + int(fraction.ljust(2, "0") or 0)
 

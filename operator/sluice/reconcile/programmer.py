@@ -9,7 +9,7 @@ import base64
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import gateway, modeldeployment, naming
@@ -19,7 +19,7 @@ from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import traffic as traffic_
 from sluice.reconcile.gateways import status
 from sluice.rollout import traffic as rollout_traffic
-from sluice.routing import inputs, translate
+from sluice.routing import inputs, shield, translate
 from sluice.workloads import pod_template
 from sluice.xds import server
 from sluice.xds import translate as xds_translate
@@ -47,7 +47,11 @@ class Programmer:
     ads: server.AdsServer
     on_change: Callable[[naming.ObjectKey], None] = lambda _: None
     """Told of each gateway of which something else is to be said, so that its status and its policies' follow."""
+    in_flight: Callable[[naming.ObjectKey, str], float | None] = lambda *_: None
+    """Requests under way to a cluster in one proxy of a gateway, the mean over its proxies. None: not known."""
     _said: dict[naming.ObjectKey, object] = dataclasses.field(default_factory=dict)
+    _in_flight: dict[naming.ObjectKey, dict[str, int]] = dataclasses.field(default_factory=dict)
+    """The steadied number that each gateway's shields were made by, by cluster of the stable revision."""
     _is_held: bool = False
 
     @contextlib.contextmanager
@@ -67,6 +71,7 @@ class Programmer:
         key = lookup_.gateway_key(owner)
         models = tuple(self.lookup.models_of(owner))
         keys, problems = self._api_keys(owner)
+        self._in_flight[key] = dict(self._steadied(key, models))
         translation = translate.translate(
             inputs.GatewayInputs(
                 gateway=owner,
@@ -97,6 +102,16 @@ class Programmer:
             if owner is not None:
                 self.program(owner)
 
+    def follow_in_flight(self, model: modeldeployment.ModelDeployment) -> None:
+        """Programs the model's gateways whose shields are to let more or less through. Cheap where none is."""
+        for namespace, name in sorted(lookup_.gateway_refs(model)) if not self._is_held else ():
+            key = naming.ObjectKey(gateway.KIND, namespace, name)
+            known = self._in_flight.get(key, {})
+            if any(known.get(cluster) != in_flight for cluster, in_flight in self._steadied(key, (model,))):
+                owner = self.lookup.gateway(namespace, name)
+                if owner is not None:
+                    self.program(owner)
+
     def acknowledged(self, model: modeldeployment.ModelDeployment) -> int:
         """The epoch in force if every connected proxy of every gateway runs it, else -1."""
         key = lookup_.model_key(model)
@@ -122,11 +137,40 @@ class Programmer:
             gateway_allowed=self.lookup.allows(owner, metadata.namespace),
             refers=(owner.metadata.namespace, owner.metadata.name) in lookup_.gateway_refs(model),
             adapters=self._adapters(model, in_force.stable),
-            split=inputs.Split(
-                stable=self._revision(model, in_force.stable),
-                canary=self._revision(model, in_force.canary),
-                weight=in_force.weight,
-            ),
+            split=self._split(lookup_.gateway_key(owner), model, in_force),
+        )
+
+    def _steadied(
+        self, owner: naming.ObjectKey, models: Iterable[modeldeployment.ModelDeployment]
+    ) -> Iterator[tuple[str, int]]:
+        """Stable clusters of rollouts with a bounded shield, and their requests in flight as far as they are known."""
+        known = self._in_flight.get(owner, {})
+        for model in models:
+            in_force = self.table.traffic(lookup_.model_key(model))
+            if in_force is None or in_force.canary is None or in_force.stable is None:
+                continue
+            cluster = naming.revision_cluster(model.metadata.namespace, model.metadata.name, in_force.stable)
+            measured, held = self.in_flight(owner, cluster), known.get(cluster)
+            if measured is not None:
+                yield cluster, shield.steady(measured, held)
+            elif held is not None:
+                yield cluster, held  # one reading that failed is no reason to change a cluster
+
+    def _split(
+        self, owner: naming.ObjectKey, model: modeldeployment.ModelDeployment, in_force: rollout_traffic.Traffic
+    ) -> inputs.Split:
+        asked = in_force.rules.override if in_force.override else None
+        stable = self._revision(model, in_force.stable)
+        rules = in_force.rules.shield
+        return inputs.Split(
+            stable=stable,
+            canary=self._revision(model, in_force.canary),
+            weight=in_force.weight,
+            mirror=in_force.mirror,
+            stickiness=in_force.rules.stickiness,
+            override=inputs.Override(asked.header, asked.value, asked.clients) if asked is not None else None,
+            shield=inputs.Shield(rules.enabled, rules.max_extra_load),
+            stable_in_flight=self._in_flight.get(owner, {}).get(stable.cluster) if stable is not None else None,
         )
 
     def _adapters(self, model: modeldeployment.ModelDeployment, stable: str | None) -> tuple[str, ...]:

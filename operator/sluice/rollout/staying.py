@@ -54,13 +54,14 @@ def _in_turn(case: case_.Case, state: persisted.State, traffic: rollout_traffic.
     """Strategy Recreate: who comes starts when who leaves is gone, and who leaves does once no proxy sends to it."""
     if case.serving is None or case.serving == state.revision:
         return frozenset({state.revision})
-    leaving, coming = case.serving, state.revision
-    if state.phase is rollout_status.Phase.ROLLING_BACK:
-        leaving, coming = coming, leaving
-    if not case.acknowledges(traffic.epoch):
-        return frozenset({leaving})
-    known = case.inputs.find(leaving)
-    return frozenset() if known is not None and known.has_pods else frozenset({coming})
+    former, new = case.inputs.find(case.serving), case.inputs.find(state.revision)
+    rolls_back = state.phase is rollout_status.Phase.ROLLING_BACK
+    if former is not None and former.has_pods:
+        stays = rolls_back or not case.acknowledges(traffic.epoch)
+        return frozenset({former.hash}) if stays else frozenset()
+    if rolls_back:
+        return frozenset() if new is not None and new.has_pods else frozenset({case.serving})
+    return frozenset({state.revision})
 
 
 def sizes(case: case_.Case, state: persisted.State | None) -> dict[str, int]:

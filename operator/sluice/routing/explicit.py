@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sluice.api import conditions, durations, gateway
+from sluice.api import conditions, gateway
 from sluice.routing import chain, inputs, ir, reasons
 from sluice.routing.providers import registry
 
@@ -19,6 +19,7 @@ class Backends:
         self.gateway = f"{metadata.namespace}/{metadata.name}"
         self.namespace = metadata.namespace
         self.models: Mapping[tuple[str, str], inputs.ModelInput] = {(m.namespace, m.name): m for m in given.models}
+        self.clients = frozenset(given.api_keys.values())
         self.providers = {provider.name: provider for provider in given.gateway.spec.providers}
 
     def model_of(self, backend: gateway.ModelDeploymentBackend) -> tuple[str, str]:
@@ -26,7 +27,7 @@ class Backends:
         return backend.namespace or self.namespace, backend.name
 
     def resolve(self, backend: gateway.Backend, model: str) -> chain.Backend:
-        """The groups that a backend stands for when it is asked for `model`, or what is wrong with it."""
+        """What a backend stands for when it is asked for `model`, or what is wrong with it."""
         if backend.provider is not None:
             return self._provider(backend.provider)
         if backend.model_deployment is not None:
@@ -42,7 +43,7 @@ class Backends:
                 reason=reasons.Reason.BACKEND_NOT_FOUND,
                 problem=f"No provider {backend.name!r} in spec.providers (there: {known}): add it or correct the name",
             )
-        return chain.Backend((chain.provider_group(registry.cluster_name(backend.name)),))
+        return chain.Backend(chain.provider_group(registry.cluster_name(backend.name)))
 
     def _model(self, backend: gateway.ModelDeploymentBackend, model: str) -> chain.Backend:
         namespace, name = self.model_of(backend)
@@ -68,13 +69,17 @@ class Backends:
                 problem=f"ModelDeployment {namespace}/{name} serves {found.served_name!r} and would refuse {model!r}: "
                 f"remove {model!r} from match.models, or serve it under that name",
             )
-        groups = chain.build_groups(found.split)
-        if not groups:
+        if not chain.build_groups(found.split):
             return chain.Backend(
                 reason=reasons.Reason.NO_REVISION,
                 problem=f"ModelDeployment {namespace}/{name} has no revision that may serve yet",
             )
-        return chain.Backend(groups)
+        unknown = chain.unknown_clients(found.split, self.clients)
+        return chain.Backend(
+            found.split,
+            reason=reasons.Reason.MATCHES_NOTHING if unknown else "",
+            problem=f"ModelDeployment {namespace}/{name}: {unknown}" if unknown else "",
+        )
 
 
 def translate_route(
@@ -85,21 +90,21 @@ def translate_route(
     problems: dict[str, str] = {}
     routes = []
     for model in models:
-        groups: list[ir.Group] = []
-        for found in (backends.resolve(backend, model) for step in spec.chain for backend in step.backends):
-            groups.extend(found.groups)
-            if found.problem:
-                problems[found.problem] = found.reason
-        routes.append(
-            ir.Route(
-                name=spec.name,
-                model=model,
-                groups=tuple(groups),
-                timeout_ms=round(durations.seconds(spec.timeouts.request) * 1000),
-            )
-        )
+        resolved = [backends.resolve(backend, model) for step in spec.chain for backend in step.backends]
+        problems.update((found.problem, found.reason) for found in resolved if found.problem)
+        parts = [found.part for found in resolved if found.part is not None]
+        if any(isinstance(part, inputs.Split) and part.mirror for part in parts[1:]):
+            problems[_not_mirrored(model)] = reasons.Reason.NOT_MIRRORED
+        routes.append(chain.build_route(spec.name, model, parts, spec.timeouts))
     found_conditions = (_accepted(spec, taken), _resolved(problems))
     return tuple(routes), gateway.RouteStatus(name=spec.name, models=models, conditions=found_conditions)
+
+
+def _not_mirrored(model: str) -> str:
+    return (
+        f"The rollout of the ModelDeployment that serves {model!r} mirrors requests, and none are copied where it is not the "
+        "chain's first backend: put it first, or let its steps have weight instead of mirror"
+    )
 
 
 def _accepted(spec: gateway.Route, taken: Mapping[str, str]) -> conditions.Condition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from sluice.api import conditions, durations, gateway
+from sluice.api import conditions, gateway
 from sluice.routing import chain, inputs, ir, reasons
 
 Type = conditions.ConditionType
@@ -25,6 +25,7 @@ def translate_models(
     explicit: Mapping[str, str],
     chained: Mapping[str, frozenset[tuple[str, str]]],
     gateway_name: str,
+    clients: Collection[str] = (),
 ) -> Iterator[tuple[tuple[ir.Route, ...], gateway.RouteStatus]]:
     """The routes, one for each name, and the status of each ModelDeployment that refers to the gateway.
 
@@ -35,6 +36,7 @@ def translate_models(
         explicit: model -> the explicit route that answers for it.
         chained: explicit route -> (namespace, name) of the ModelDeployments in its chain.
         gateway_name: `<namespace>/<name>`, for messages.
+        clients: whom the gateway has keys of.
     """
     winners: dict[str, str] = {}
     for model in sort_claims(models):
@@ -55,7 +57,7 @@ def translate_models(
             winners.update((each, name) for each in (served, *adapters))
             yield (
                 tuple(_route(model, each) for each in (served, *adapters)),
-                _status(name, (served, *adapters), True, reasons.Reason.ACCEPTED, _routed(model, adapters), model),
+                _status(name, (served, *adapters), True, reasons.Reason.ACCEPTED, _routed(model, adapters), model, clients),
             )
 
 
@@ -70,12 +72,7 @@ def _routed(model: inputs.ModelInput, adapters: Collection[str]) -> str:
 
 
 def _route(model: inputs.ModelInput, asked_for: str) -> ir.Route:
-    return ir.Route(
-        name=route_name(model.namespace, model.name),
-        model=asked_for,
-        groups=chain.build_groups(model.split),
-        timeout_ms=round(durations.seconds(gateway.Timeouts().request) * 1000),
-    )
+    return chain.build_route(route_name(model.namespace, model.name), asked_for, (model.split,), gateway.Timeouts())
 
 
 def _not_allowed(model: inputs.ModelInput, gateway_name: str) -> str:
@@ -102,12 +99,15 @@ def _status(
     reason: reasons.Reason,
     message: str,
     model: inputs.ModelInput | None = None,
+    clients: Collection[str] = (),
 ) -> gateway.RouteStatus:
     found = [conditions.make(Type.ACCEPTED, accepted, reason, message)]
     if model is not None and not chain.build_groups(model.split):
         found.append(
             conditions.make(Type.RESOLVED_REFS, False, reasons.Reason.NO_REVISION, f"{name} has no revision that may serve yet")
         )
+    elif model is not None and (unknown := chain.unknown_clients(model.split, clients)):
+        found.append(conditions.make(Type.RESOLVED_REFS, False, reasons.Reason.MATCHES_NOTHING, unknown))
     elif accepted:
         found.append(conditions.make(Type.RESOLVED_REFS, True, reasons.Reason.RESOLVED, "All backends exist and may be used"))
     return gateway.RouteStatus(name=name, models=models, conditions=tuple(found))

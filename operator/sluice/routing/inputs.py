@@ -28,6 +28,26 @@ class Revision:
 
 
 @dataclasses.dataclass(frozen=True)
+class Override:
+    """Clients that get the canary when they ask for it."""
+
+    header: str
+    """In lower case."""
+    value: str
+    clients: tuple[str, ...]
+    """Names of keys. Anonymous requests and other clients' can't ask."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shield:
+    """Whether and how far stable answers requests that the canary fails."""
+
+    enabled: bool = True
+    max_extra_load: float = 0.2
+    """Share of stable's requests in flight that it may be given on top, above 0."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
     """How a ModelDeployment's traffic is divided."""
 
@@ -35,10 +55,20 @@ class Split:
     canary: Revision | None = None
     weight: int = 0
     """Share of the canary in basis points, 0 to 10000."""
+    mirror: int = 0
+    """Share of the requests that the canary gets a copy of, in basis points, 0 to 10000."""
+    stickiness: str | None = None
+    """Lower-case name of the header by whose value a user stays with one revision."""
+    override: Override | None = None
+    """Who may ask for the canary now, whatever its weight."""
+    shield: Shield = Shield()
+    stable_in_flight: int | None = None
+    """Requests of stable under way in one proxy. None: not known, and `shield.ASSUMED_IN_FLIGHT` stands in."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 10_000:
-            raise ValueError(f"Cannot split traffic: weight {self.weight} is not within 0 and 10000 basis points")
+        for name, share in (("weight", self.weight), ("mirror", self.mirror)):
+            if not 0 <= share <= 10_000:
+                raise ValueError(f"Cannot split traffic: {name} {share} is not within 0 and 10000 basis points")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,12 @@ from sluice.routing import inputs
 TOTAL_WEIGHT: Final = 10_000
 """Weights of a group with a split add up to this, whatever the split: users keep their place when it changes."""
 
-SHIELD_RETRIES: Final = 10_000
-"""Retries that may be in flight at once for a cluster whose failures another one takes over. The bound of a proxy's memory,
-not of the shield: in-flight requests of one proxy stay below it."""
+SHADOW_REQUESTS: Final = 256
+"""Copies that one proxy may have under way to one revision. More are dropped, so that a slow revision fills no memory."""
+
+FAILOVER_RETRIES: Final = 10_000
+"""Retries that may be in flight at once for a cluster whose failures the next group of a chain takes over: the bound of a
+proxy's memory, never reached. What stable takes over from a canary has a bound of its own, in `shield`."""
 
 
 class Access(enum.StrEnum):
@@ -48,6 +51,8 @@ class RevisionCluster:
     """Sorted. Empty: the cluster refuses every attempt at once, so that the next group is tried."""
     max_retries: int
     """Requests whose first attempt was here that may be in retry at once; 0 keeps its own failures from being doubled."""
+    max_requests: int | None = None
+    """Requests that may be under way at once; more fail at once. None: no bound of ours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +88,58 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mirror:
+    """Copies of some requests, whose answers are dropped."""
+
+    cluster: str
+    share: int
+    """Basis points of the requests, above 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stickiness:
+    """By what a member of a group is chosen, instead of at random."""
+
+    header: str
+    """In lower case. Requests without it are drawn at random."""
+    salt: str
+    """Mixed with the header's value, so that other users are first under another salt."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Override:
+    """Other groups for clients that ask for them."""
+
+    header: str
+    """In lower case."""
+    value: str
+    clients: tuple[str, ...]
+    """Clients with a key; never empty."""
+    groups: tuple[Group, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Time limits of a route, in milliseconds."""
+
+    request: int
+    """Of the whole request with all its attempts."""
+    first_byte: int
+    """Of one attempt of a streaming request, until it begins to answer."""
+    always_first_byte: bool = False
+    """Whether that ends an attempt too which nothing comes after."""
+    idle: int | None = None
+    """Of silence in a streaming request."""
+
+    @property
+    def attempt(self) -> int:
+        """Of one attempt, a little less than of the request: what runs into the request's limit is not told from a client that
+        left, and would never count against the revision that hangs.
+        """
+        return self.request - min(1000, self.request // 10)
+
+
+@dataclasses.dataclass(frozen=True)
 class Route:
     """What happens to requests for one model."""
 
@@ -91,10 +148,18 @@ class Route:
     model: str
     groups: tuple[Group, ...]
     """Tried in order, one attempt each. Empty: nothing can answer now, and clients are told so."""
-    timeout_ms: int
-    """Of the whole request with all its attempts."""
+    times: Times
+    mirror: Mirror | None = None
+    stickiness: Stickiness | None = None
+    override: Override | None = None
+    """Counted under the name `<name>/override`."""
     limits: tuple[str, ...] = ()
     """Names of the limits that count it."""
+
+    @property
+    def chains(self) -> tuple[tuple[Group, ...], ...]:
+        """The ways that a request can take: the groups of each."""
+        return (self.groups,) if self.override is None else (self.override.groups, self.groups)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ def translate(given: inputs.GatewayInputs) -> Translation:
     backends = explicit.Backends(given)
     routes, statuses, taken = _explicit_routes(spec, backends)
     chained = {route.name: frozenset(explicit.model_deployments(route, backends)) for route in spec.routes}
-    for made, status in implicit.translate_models(given.models, taken, chained, name):
+    for made, status in implicit.translate_models(given.models, taken, chained, name, backends.clients):
         statuses.append(status)
         routes.extend(made)
     limited, known_limits = limits.apply_limits(sorted(routes, key=lambda route: route.model), given.policies)
@@ -68,7 +68,7 @@ def _explicit_routes(
 
 def _clusters(given: inputs.GatewayInputs, routes: tuple[ir.Route, ...]) -> tuple[ir.Cluster, ...]:
     """Revisions of every model that is routed, and providers of every route."""
-    used = {member.cluster for route in routes for group in route.groups for member in group.members}
+    used = {member.cluster for route in routes for groups in route.chains for group in groups for member in group.members}
     routed = [m for m in given.models if used & {r.cluster for r in (m.split.stable, m.split.canary) if r is not None}]
     backed = chain.clusters_with_successor(routes)
     clusters: dict[str, ir.Cluster] = {}
@@ -77,7 +77,7 @@ def _clusters(given: inputs.GatewayInputs, routes: tuple[ir.Route, ...]) -> tupl
     for provider in given.gateway.spec.providers:
         name = registry.cluster_name(provider.name)
         if name in used:
-            retries = ir.SHIELD_RETRIES if name in backed else 0
+            retries = ir.FAILOVER_RETRIES if name in backed else 0
             clusters[name] = registry.PROVIDERS[provider.type](provider, name=name, max_retries=retries)
     return tuple(clusters[name] for name in sorted(clusters))
 

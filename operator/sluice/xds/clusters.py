@@ -33,7 +33,8 @@ def build_cluster(cluster: ir.Cluster) -> snapshot.Message:
     """The cluster. Its endpoints come by `build_endpoints` if it is a revision's."""
     match cluster:
         case ir.RevisionCluster():
-            message = _base(cluster.name, cluster.max_retries, REVISION_IDLE_MS, credential=None)
+            most = cluster.max_requests if cluster.max_requests is not None else MAX_CONCURRENT
+            message = _base(cluster.name, cluster.max_retries, REVISION_IDLE_MS, credential=None, max_requests=most)
             message.type = cluster_pb2.Cluster.DiscoveryType.Value("EDS")
             message.eds_cluster_config.eds_config.CopyFrom(protos.ads())
         case ir.ProviderCluster():
@@ -57,14 +58,16 @@ def build_endpoints(cluster: ir.RevisionCluster) -> snapshot.Message:
     )
 
 
-def _base(name: str, max_retries: int, idle_ms: int, *, credential: str | None) -> snapshot.Message:
+def _base(
+    name: str, max_retries: int, idle_ms: int, *, credential: str | None, max_requests: int = MAX_CONCURRENT
+) -> snapshot.Message:
     def number(value: int) -> snapshot.Message:
         return wrappers_pb2.UInt32Value(value=value)
 
     thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds(
         max_connections=number(MAX_CONCURRENT),
-        max_pending_requests=number(MAX_CONCURRENT),
-        max_requests=number(MAX_CONCURRENT),
+        max_pending_requests=number(max_requests),
+        max_requests=number(max_requests),
         max_retries=number(max_retries),
     )
     message = cluster_pb2.Cluster(

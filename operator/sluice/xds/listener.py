@@ -11,15 +11,32 @@ from envoy.config.core.v3 import address_pb2, base_pb2, substitution_format_stri
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
 
+from sluice.api import traffic_spec
 from sluice.xds import errors, protos, routes, snapshot
 from sluice.xds.filters import attempts, body, chain
 
 NAME: Final = "http"
-_INTERNAL_PREFIXES: Final = ("x-sluice-", "x-envoy-")
-"""Headers that steer this proxy: none is taken from a client."""
+
+
+def all_but(prefix: str, name: str) -> str:
+    """A regular expression for every name with this prefix except `name`, which has it too. RE2 cannot look ahead.
+
+    Both are made of letters, digits and dashes.
+    """
+    rest = name.removeprefix(prefix)
+    others = [f"{rest[:end]}([^{character}].*)?" for end, character in enumerate(rest)]
+    return f"{prefix}({'|'.join([*others, f'{rest}.+'])})"
+
+
+_OWN_PREFIX: Final = "x-sluice-"
+_INTERNAL: Final = (
+    string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=all_but(_OWN_PREFIX, traffic_spec.REVISION_HEADER))),
+    string_pb2.StringMatcher(prefix="x-envoy-"),
+)
+"""Headers that steer this proxy: none is taken from a client, but the one by which testers ask for a revision."""
 _HEADERS_TIMEOUT_MS: Final = 10_000
 _REQUEST_TIMEOUT_MS: Final = 120_000
 """For a client to send its whole request."""
@@ -61,10 +78,7 @@ def _connection_manager() -> snapshot.Message:
 
 def _strip_internal_headers() -> snapshot.Message:
     mutation = mutation_rules_pb2.HeaderMutation
-    removals = [
-        mutation(remove_on_match=mutation.RemoveOnMatch(key_matcher=string_pb2.StringMatcher(prefix=prefix)))
-        for prefix in _INTERNAL_PREFIXES
-    ]
+    removals = [mutation(remove_on_match=mutation.RemoveOnMatch(key_matcher=matcher)) for matcher in _INTERNAL]
     return protos.extension(
         "envoy.http.early_header_mutation.header_mutation",
         protos.any_of(header_mutation_pb2.HeaderMutation(mutations=removals)),

@@ -10,12 +10,12 @@ import pytest
 from sluice.api import modeldeployment, rollout_status
 from sluice.reconcile import evidence
 from sluice.reconcile.models import store
-from sluice.rollout import plan
+from sluice.rollout import planning
 from sluice.sources import envoy
 from tests.unit.reconcile import parts
 
 SPEC = parts.model(steps=[{"name": "half", "weight": 50}], analysis=None)["spec"]
-PLAN = plan.build_plan(modeldeployment.ModelDeploymentSpec.model_validate(SPEC), {}, {}, first=False)
+PLAN = planning.build_plan(modeldeployment.ModelDeploymentSpec.model_validate(SPEC), {}, {}, first=False)
 START = 1_000_000.0
 
 

@@ -114,6 +114,69 @@ def test_ready_endpoints_of_the_traffic_in_force(world: parts.World) -> None:
     assert found["ml/chat-b"] == ["10.0.1.1"]
 
 
+def test_copies_of_the_traffic_in_force(world: parts.World) -> None:
+    """A canary without weight gets its share of copies."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", mirror=250, epoch=1)))
+    (route,) = program(world).translation.ir.routes
+    assert route.mirror == ir.Mirror("ml/chat-b/shadow", 250)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_testers_may_ask_once_the_rollout_says_so(world: parts.World, is_open: bool) -> None:
+    """The rules name them from the start; before the gates without traffic have passed they have no effect."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    rules = rollout_traffic.Rules("x-user-id", rollout_traffic.Override("x-canary", "yes", ("qa",)))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", 50, 1, override=is_open, rules=rules)))
+    (route,) = program(world).translation.ir.routes
+    assert route.stickiness == ir.Stickiness("x-user-id", "ml/chat-b")
+    assert (route.override is not None) == is_open
+    assert route.override is None or (route.override.header, route.override.clients) == ("x-canary", ("qa",))
+
+
+def retries(world: parts.World) -> dict[str, int]:
+    """Retries that each revision's cluster allows, as programmed last."""
+    clusters = program(world).translation.ir.clusters
+    return {cluster.name: cluster.max_retries for cluster in clusters}
+
+
+def test_the_shield_follows_the_load_of_stable_in_steps(world: parts.World) -> None:
+    """Only a reading that is far off programs the gateway anew; one that failed changes nothing."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", 500, 1)))
+    model = world.lookup.model(parts.KEY.namespace, parts.KEY.name)
+    assert model is not None
+    assert retries(world) == {"ml/chat-a": 0, "ml/chat-b": 100}
+
+    readings: dict[str, float | None] = {}
+    world.programmer.in_flight = lambda _, cluster: readings.get(cluster)
+    seen: list[int] = []
+    for measured in (200.0, 190.0, None, 150.0, 400.0, None, 20.0):
+        readings["ml/chat-a"] = measured
+        before = dict(world.ads.versions)
+        world.programmer.follow_in_flight(model)
+        seen.append(retries(world)["ml/chat-b"])
+        assert (world.ads.versions != before) == (measured in (200.0, 400.0, 20.0))
+    assert seen == [43, 43, 43, 43, 83, 83, 8]
+
+
+def test_without_a_rollout_nothing_is_measured(world: parts.World) -> None:
+    """The load of a revision that shields nobody changes nothing."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", epoch=1)))
+    model = world.lookup.model(parts.KEY.namespace, parts.KEY.name)
+    assert model is not None
+    program(world)
+    before = dict(world.ads.versions)
+    world.programmer.in_flight = lambda *_: 1e6
+    world.programmer.follow_in_flight(model)
+    assert world.ads.versions == before
+
+
 def test_undecided_model_goes_on_serving(world: parts.World) -> None:
     """Before anything is decided, as after a change of leader, the stable revision of the status has the traffic."""
     obj = parts.model(gated=True)

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sluice.api import modeldeployment
-from sluice.rollout import model, plan, reasons
+from sluice.rollout import model, plan, planning, reasons
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
@@ -22,7 +22,7 @@ TEMPLATE = {"model": {"source": "file:///one"}, "engine": {"type": "VLLM"}}
 def built(**rollout: object) -> plan.Plan:
     """The plan of a spec with that `rollout`."""
     spec = modeldeployment.ModelDeploymentSpec.model_validate({"template": TEMPLATE, "rollout": rollout})
-    return plan.build_plan(spec, {"golden": scenario.GATES["golden"]}, {}, first=False, replicas=3)
+    return planning.build_plan(spec, {"golden": scenario.GATES["golden"]}, {}, first=False, replicas=3)
 
 
 def without_pods(known: model.Revision) -> model.Revision:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluice.api import evalgate, modeldeployment
-from sluice.rollout import plan
+from sluice.rollout import plan, planning, traffic
 from tests.unit.rollout import scenario
 
 
@@ -35,7 +35,7 @@ STEPS = (
 def build(rollout: dict[str, Any], *, first: bool = False, digests: dict[str, str] | None = None) -> plan.Plan:
     """The plan of a spec in a namespace with the world's gates."""
     gates = {name: gate for name, gate in scenario.GATES.items() if name != evalgate.BUILTIN_DEFAULT_NAME}
-    return plan.build_plan(spec(**rollout), gates, digests or {}, first=first)
+    return planning.build_plan(spec(**rollout), gates, digests or {}, first=first)
 
 
 def test_what_is_unset_has_the_documented_defaults() -> None:
@@ -65,9 +65,53 @@ def test_steps_are_taken_as_written() -> None:
     assert (sorted(built.gates), built.digests) == (["golden", "slo"], {"golden/answers": "aa"})
 
 
+def test_a_step_mirrors_instead_of_taking_traffic() -> None:
+    """Copies come before the first weight, in basis points like it."""
+    steps = ({"name": "evals", "weight": 0}, {"name": "shadow", "mirror": "2.5", "hold": "1m"}, {"name": "few", "weight": 5})
+    built = build({"strategy": canary(*steps)})
+
+    assert built.steps == (
+        plan.StepPlan("evals", 0, 0.0),
+        plan.StepPlan("shadow", 0, 60.0, mirror=250),
+        plan.StepPlan("few", 500, 0.0),
+    )
+    assert [step.name for step in built.before_traffic()] == ["evals"]
+
+
+def test_how_traffic_is_split_is_frozen_too() -> None:
+    """Header names in lower case, as proxies compare them; without settings the documented defaults."""
+    assert build({}).rules == traffic.DEFAULT
+    override = {"header": "X-Canary", "value": "yes", "clients": ["qa", "dev"]}
+    shield = {"enabled": False, "maxExtraLoad": "7.5%"}
+    built = build({"strategy": canary(*STEPS, stickiness={"header": "X-User-Id"}, override=override, shield=shield)})
+
+    assert built.rules == traffic.Rules(
+        stickiness="x-user-id",
+        override=traffic.Override("x-canary", "yes", ("dev", "qa")),
+        shield=traffic.Shield(enabled=False, max_extra_load=0.075),
+    )
+    assert plan.from_json(built.to_json()).rules == built.rules
+
+
+def test_the_warm_up_is_frozen_too() -> None:
+    """Twenty requests and thirty seconds unless told otherwise."""
+    assert build({}).warmup == plan.Warmup(20, 30.0)
+    built = build({"warmup": {"requests": 0, "duration": "2m"}})
+
+    assert built.warmup == plan.Warmup(0, 120.0)
+    assert plan.from_json(built.to_json()) == built
+
+
+def test_testers_ask_by_our_header_unless_told_otherwise() -> None:
+    """`x-sluice-revision: canary`."""
+    built = build({"strategy": canary(*STEPS, override={"clients": ["qa"]})})
+
+    assert built.rules.override == traffic.Override("x-sluice-revision", "canary", ("qa",))
+
+
 def test_a_gate_called_default_takes_the_built_in_ones_place() -> None:
     """A namespace can say what its default analysis is."""
-    own = plan.build_plan(spec(), {"default": scenario.GATES["slo"]}, {}, first=False)
+    own = planning.build_plan(spec(), {"default": scenario.GATES["slo"]}, {}, first=False)
 
     assert own.gates["default"] == scenario.GATES["slo"]
 
@@ -84,13 +128,18 @@ REFUSED = [
         "spec.rollout.strategy.canary.steps[few].weight",
         "a weight falls",
     ),
+    (
+        {"strategy": canary({"name": "few", "weight": "0.5"}, {"name": "shadow", "mirror": 10})},
+        "spec.rollout.strategy.canary.steps[shadow].mirror",
+        "copies come after weight",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("rollout", "field", "reason"), REFUSED, ids=[row[2] for row in REFUSED])
 def test_a_spec_that_makes_no_plan_names_the_field(rollout: dict[str, Any], field: str, reason: str) -> None:
     """A person's mistake is told once, with the field and the fix."""
-    with pytest.raises(plan.PlanError) as raised:
+    with pytest.raises(planning.PlanError) as raised:
         build(rollout)
 
     assert raised.value.field == field, reason

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sluice.api import evalgate
-from sluice.rollout import plan
+from sluice.rollout import plan, planning
 from tests.unit.rollout import scenario
 
 GATES = scenario.GATES
@@ -16,7 +16,7 @@ RULE = "production"
 
 def require(base: plan.Plan, *names: str, splits: bool = True) -> plan.Plan:
     """The plan with these gates required."""
-    return plan.require(base, GATES, [(name, RULE) for name in names], splits=splits)
+    return planning.require(base, GATES, [(name, RULE) for name in names], splits=splits)
 
 
 def bare(*steps: plan.StepPlan) -> plan.Plan:
@@ -57,7 +57,7 @@ def test_what_the_spec_has_already_is_not_added_twice() -> None:
 
 def test_the_built_in_gate_can_be_required() -> None:
     """Against `analysis: []`."""
-    added = plan.require(bare(plan.StepPlan("loud", 500, 5.0)), {}, [(evalgate.BUILTIN_DEFAULT_NAME, RULE)], splits=True)
+    added = planning.require(bare(plan.StepPlan("loud", 500, 5.0)), {}, [(evalgate.BUILTIN_DEFAULT_NAME, RULE)], splits=True)
     assert added.analysis == (evalgate.BUILTIN_DEFAULT_NAME,)
     assert plan.from_json(added.to_json()) == added
 
@@ -75,7 +75,7 @@ def test_a_gate_that_would_judge_nothing_denies_the_rollout(
     steps: tuple[plan.StepPlan, ...], gate: str, splits: bool, field: str, fix: str
 ) -> None:
     """No measurement is no pass: the message names rule, gate and fix."""
-    with pytest.raises(plan.RequiredGateError) as caught:
+    with pytest.raises(planning.RequiredGateError) as caught:
         require(bare(*steps), gate, splits=splits)
     assert caught.value.field == field
     for part in (RULE, gate, fix):

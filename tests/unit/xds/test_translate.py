@@ -7,8 +7,9 @@ import dataclasses
 import hypothesis
 from hypothesis import strategies as st
 
-from sluice.routing import inputs, ir
-from sluice.xds import order, protos, snapshot, translate
+from sluice.gates import attempts
+from sluice.routing import chain, inputs, ir
+from sluice.xds import order, protos, routes, snapshot, translate
 from sluice.xds.filters import api_keys, limits
 
 POD = inputs.Endpoint("10.0.0.1", 8000)
@@ -24,7 +25,7 @@ BASE = ir.Gateway(
                 ir.Group((ir.Member("prod/chat-1", 9000), ir.Member("prod/chat-2", 1000))),
                 ir.Group((ir.Member("prod/chat-1", 1),)),
             ),
-            timeout_ms=300_000,
+            times=ir.Times(300_000, 30_000),
             limits=("fair/all",),
         ),
     ),
@@ -110,3 +111,9 @@ def test_no_credential_is_in_any_resource() -> None:
     secret = translate.build_resources(BASE)[snapshot.SECRET]["credential/key"]
     assert secret.generic_secret.secret.filename == "/etc/sluice/credentials/key"
     assert not secret.generic_secret.secret.inline_string
+
+
+def test_copies_and_testers_are_named_as_the_evidence_knows_them() -> None:
+    """A name that the evidence does not leave out would be counted as what users met."""
+    assert chain.shadow_cluster("prod/chat-2") == f"prod/chat-2{attempts.SHADOW_SUFFIX}"
+    assert routes.OVERRIDE_SUFFIX == attempts.OVERRIDE_SUFFIX

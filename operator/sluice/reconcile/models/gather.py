@@ -17,7 +17,7 @@ from sluice.kube import errors, resources
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.models import admission, files, guards, objects, orders, status
 from sluice.rollout import model as rollout
-from sluice.rollout import persisted
+from sluice.rollout import persisted, planning
 from sluice.rollout import plan as rollout_plan
 from sluice.workloads import files as workload_files  # a field is named files
 from sluice.workloads import gateway as gateway_objects
@@ -256,12 +256,12 @@ class Gatherer:
         """The plan of a rollout that starts now, with the digests of its data sets as they are now.
 
         Raises:
-            rollout_plan.PlanError: the spec names what does not exist; a person must change something.
+            planning.PlanError: the spec names what does not exist; a person must change something.
         """
         gates = {gate.metadata.name: gate.spec for gate in self.lookup.gates(model.metadata.namespace)}
-        plan = rollout_plan.build_plan(model.spec, gates, {}, first=first, direct=direct, replicas=replicas)
+        plan = planning.build_plan(model.spec, gates, {}, first=first, direct=direct, replicas=replicas)
         required = self.admission.required_gates(model.metadata.namespace)
-        plan = rollout_plan.require(plan, gates, required, splits=bool(model.spec.gateway_refs))
+        plan = planning.require(plan, gates, required, splits=bool(model.spec.gateway_refs))
         digests: dict[str, str] = {}
         for name, spec in plan.gates.items():
             for one in spec.evals:
@@ -275,12 +275,12 @@ class Gatherer:
         try:
             found: dict[str, Any] = await self.client.get(resources.CONFIG_MAPS, namespace, reference.name)
         except errors.NotFound:
-            raise rollout_plan.PlanError(
+            raise planning.PlanError(
                 field, f"Cannot resolve {field}: there is no ConfigMap {namespace}/{reference.name}. Create it"
             ) from None
         content = (found.get("data") or {}).get(reference.key)
         if content is None:
-            raise rollout_plan.PlanError(
+            raise planning.PlanError(
                 field, f"Cannot resolve {field}: ConfigMap {namespace}/{reference.name} has no key {reference.key!r}. Add it"
             )
         return hashlib.sha256(content.encode()).hexdigest()

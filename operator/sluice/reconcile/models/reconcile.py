@@ -34,7 +34,7 @@ from sluice.reconcile.models import (
     view,
 )
 from sluice.reconcile.models import objects as model_objects
-from sluice.rollout import causes, decide, persisted, times
+from sluice.rollout import causes, decide, persisted, planning, times
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
 from sluice.rollout import traffic as rollout_traffic
@@ -168,7 +168,7 @@ class ModelReconciler:
         if plan is None and self._needs_plan(observed):
             try:
                 plan = await self._new_plan(observed)
-            except rollout_plan.PlanError as error:
+            except planning.PlanError as error:
                 problems, again = (*problems, status.plan_problem(error)), PLAN_RETRY
         inputs = self._inputs(observed, plan, protect_only=False)
         now = self.clock.now()

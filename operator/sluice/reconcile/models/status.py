@@ -11,9 +11,8 @@ from collections.abc import Iterator
 
 from sluice.api import commands, conditions, history, modeldeployment, rollout_status
 from sluice.reconcile.models import autoscaling
-from sluice.rollout import health
+from sluice.rollout import health, planning
 from sluice.rollout import model as rollout_model  # a field is named rollout
-from sluice.rollout import plan as rollout_plan
 from sluice.workloads import revision
 
 Type = conditions.ConditionType
@@ -90,9 +89,9 @@ class Problem:
     message: str
 
 
-def plan_problem(error: rollout_plan.PlanError) -> Problem:
+def plan_problem(error: planning.PlanError) -> Problem:
     """Why a rollout has no plan."""
-    denied = isinstance(error, rollout_plan.RequiredGateError)
+    denied = isinstance(error, planning.RequiredGateError)
     return Problem(Reason.POLICY_DENIED if denied else Reason.INVALID_ROLLOUT, str(error))
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from envoy.config.route.v3 import route_components_pb2
-from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
 from sluice.ratelimit import registry
 from sluice.routing import ir
@@ -91,10 +90,5 @@ def _client() -> snapshot.Message:
 
 def _client_among(clients: tuple[str, ...]) -> snapshot.Message:
     action = route_components_pb2.RateLimit.Action
-    # Names have no other special character than the dot.
-    pattern = "|".join(client.replace(".", r"\.") for client in clients)
-    header = route_components_pb2.HeaderMatcher(
-        name=api_keys.CLIENT_HEADER,
-        string_match=string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=pattern)),
-    )
+    header = api_keys.match_clients(clients)
     return action(header_value_match=action.HeaderValueMatch(descriptor_key=_MATCH, descriptor_value="yes", headers=[header]))
