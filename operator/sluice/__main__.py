@@ -314,7 +314,9 @@ class Replica:
             self._session = aiohttp.ClientSession()
         context = self.trust.client_context(*target.gateway)
         with self.numbers.scrape_seconds.labels("/".join(target.gateway)).time():
-            return await envoy.scrape(self._session, target.address, target.port, context, now=self.clock.now)
+            return await envoy.scrape(
+                self._session, target.address, target.port, context, revisions=target.revisions, now=self.clock.now
+            )
 
     async def _close_session(self) -> None:
         if self._session is not None:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from sluice.gates import attempts, error_rate, sequential
+from sluice.gates import attempts, error_rate, grid, plans, readings, sequential, tails
 
 
-class Signal(Protocol):
-    """Turns a difference of attempt counters into evidence."""
+class Share(Protocol):
+    """Turns a difference of counters into bad requests of counted ones."""
 
-    def tally(self, delta: attempts.Counters, revision: str) -> attempts.Tally:
+    def tally(self, delta: readings.Delta, revision: str) -> attempts.Tally:
         """Bad and counted requests of a revision (its cluster name)."""
         ...
 
 
-SIGNALS: Final[Mapping[str, Signal]] = {"ErrorRate": error_rate.ErrorRate()}
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tail:
+    """Requests that are slow, by a histogram. What is slow is the metric's business."""
+
+    measure: readings.Measure
+    bounds: Sequence[float]
+    """Bounds that requests are counted by, rising, in milliseconds."""
+
+
+SIGNALS: Final[Mapping[str, Share | Tail]] = {
+    "ErrorRate": error_rate.ErrorRate(),
+    "TTFT": Tail(readings.Measure.TTFT, grid.BOUNDS),
+    "E2ELatency": Tail(readings.Measure.DURATION, grid.BOUNDS),
+}
 """By `signal.type` of the API."""
 
 
@@ -24,7 +38,19 @@ class UnknownSignalError(LookupError):
     """A metric names a signal that this version does not know."""
 
 
-def signal(name: str) -> Signal:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sides:
+    """Cluster names of what is compared. Without a stable revision its side is empty."""
+
+    canary: str
+    stable: str | None
+
+    def of(self, plan: plans.MetricPlan) -> Sides:
+        """Where a metric is read: copied requests are answered by a cluster of their own, held against ordinary ones."""
+        return dataclasses.replace(self, canary=self.canary + attempts.SHADOW_SUFFIX) if plan.shadow else self
+
+
+def signal(name: str) -> Share | Tail:
     """The signal of that name.
 
     Raises:
@@ -36,15 +62,48 @@ def signal(name: str) -> Signal:
         raise UnknownSignalError(f"Cannot judge signal {name!r}: known are {', '.join(sorted(SIGNALS))}") from None
 
 
-def block(name: str, delta: attempts.Counters, canary: str, stable: str | None) -> sequential.Block:
-    """One block of a signal from a difference of counters over one span of time.
-
-    `canary` and `stable` are cluster names; without a stable revision its side is empty.
+def judge(plan: plans.MetricPlan, reference: tails.Reference, delta: readings.Delta, sides: Sides) -> tails.Verdict | None:
+    """What was counted over one span of time, as blocks of the metric; None while nothing can be said.
 
     Raises:
         UnknownSignalError: no signal has that name.
     """
-    reading = signal(name)
-    new = reading.tally(delta, canary)
-    old = reading.tally(delta, stable) if stable is not None else attempts.Tally()
-    return sequential.Block(new.bad, new.total, old.bad, old.total)
+    read = signal(plan.signal)
+    if isinstance(read, Tail) and plan.threshold is None:
+        return reference.judge(*_bins(read, delta, sides))
+    new, old = _tallies(read, plan, delta, sides)
+    block = sequential.Block(new.bad, new.total, old.bad, old.total)
+    return tails.Verdict(block, block)
+
+
+def learn(
+    plan: plans.MetricPlan, reference: tails.Reference, delta: readings.Delta, sides: Sides, seconds: float
+) -> tails.Reference:
+    """What is known of both sides after the same span of time, of `seconds`."""
+    read = signal(plan.signal)
+    if not isinstance(read, Tail) or plan.threshold is not None:
+        return reference
+    canary, stable = _bins(read, delta, sides)
+    return reference.learn(canary, stable, seconds=seconds, choice=choice(plan), grid=read.bounds)
+
+
+def choice(plan: plans.MetricPlan) -> tails.Choice:
+    """What a relative limit on a latency asks for."""
+    ratio = plan.bound.value
+    return tails.Choice(ratio, ratio if plan.require is plans.Require.PROOF else 2 * ratio, plan.share)
+
+
+def _tallies(
+    read: Share | Tail, plan: plans.MetricPlan, delta: readings.Delta, sides: Sides
+) -> tuple[attempts.Tally, attempts.Tally]:
+    if not isinstance(read, Tail):
+        return read.tally(delta, sides.canary), read.tally(delta, sides.stable) if sides.stable else attempts.Tally()
+    assert plan.threshold is not None
+    new, old = (
+        attempts.Tally(int(readings.at_least(bins, plan.threshold)), readings.total(bins)) for bins in _bins(read, delta, sides)
+    )
+    return new, old
+
+
+def _bins(read: Tail, delta: readings.Delta, sides: Sides) -> tuple[readings.Bins, readings.Bins]:
+    return delta.bins(read.measure, sides.canary), delta.bins(read.measure, sides.stable) if sides.stable else {}

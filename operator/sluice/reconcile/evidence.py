@@ -11,14 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import naming, rollout_status
-from sluice.gates import attempts, evidence, plans, registry
+from sluice.gates import attempts, evidence, grid, plans, readings, registry, tails
 from sluice.rollout import plan as rollout_plan
-from sluice.sources import envoy
+from sluice.sources import accumulator, envoy
 
 PLAN_KEY: Final = "plan.json"
 EVIDENCE_KEY: Final = "evidence.json"
 SILENCE_LIMIT: Final = 5.0
 """Seconds without any reading after which a measurement counts as failed."""
+LONGEST_LATENCY: Final = grid.BOUNDS[-1] / 1000
+UNMEASURED_LATENCY: Final = 10.0
+"""Seconds that requests are thought to take until one was measured: a long answer, so that skips are rather too long."""
 _RATE_MEMORY: Final = 0.9
 """Share of the old rate that one second keeps: a mean over about ten seconds, for `needs`."""
 
@@ -33,7 +36,7 @@ class Family:
     stable: str | None
     """Cluster it is compared with."""
     metrics: dict[tuple[str, str], evidence.MetricEvidence]
-    counters: envoy.Accumulator
+    counters: accumulator.Accumulator
     resumed: bool = False
     """The next block covers the time since the evidence was persisted."""
     silent: float = 0.0
@@ -42,7 +45,23 @@ class Family:
     """Whether any proxy could be read yet."""
     rate: float | None = None
     """Counted requests of the revision a second, over the last seconds."""
+    shadow_rate: float | None = None
+    """The same for copied requests."""
+    durations: tuple[Mapping[float, float], Mapping[float, float]] = ({}, {})
+    """How long requests of the revision and of stable took lately, by bins. Measured anew after a restart."""
     looks: int = 0
+
+    @property
+    def clusters(self) -> frozenset[str]:
+        """What is compared."""
+        return frozenset({self.canary} if self.stable is None else {self.canary, self.stable})
+
+    @property
+    def median_latency(self) -> float:
+        """Seconds that half of the requests take at most, on the slower side: an upper bound, as the histograms know it."""
+        medians = (readings.quantile_bound(bins, 0.5) for bins in self.durations if bins)
+        known = [median / 1000 if median is not None else LONGEST_LATENCY for median in medians]
+        return max(known, default=UNMEASURED_LATENCY)
 
     @property
     def source_ok(self) -> bool:
@@ -53,19 +72,24 @@ class Family:
     def _is_silent(self) -> bool:
         return self.silent >= SILENCE_LIMIT
 
-    def observe(self, readings: Mapping[str, envoy.Reading | None], *, seconds: float, settling: bool) -> bool:
+    def observe(
+        self, looked: Mapping[str, envoy.Reading | None], *, seconds: float, settling: bool, warming: bool = False
+    ) -> bool:
         """Takes one reading of every proxy (None: it could not be read).
 
-        Returns whether a verdict changed, or whether the counters can be read.
+        `settling`: the weight rose a moment ago. `warming`: pods of the revision were warmed up a moment ago, so that its
+        latencies say nothing. Returns whether a verdict changed, or whether the counters can be read.
         """
         before = (self.source_ok, self._verdicts())
-        is_read = any(reading is not None for reading in readings.values())
+        is_read = any(reading is not None for reading in looked.values())
         self.silent = 0.0 if is_read else self.silent + seconds
         self.was_read |= is_read
-        delta = self.counters.observe(readings)
+        delta = self.counters.observe(looked)
+        sides = registry.Sides(self.canary, self.stable)
         for name, metric in self.metrics.items():
-            block = registry.block(metric.plan.signal, delta, self.canary, self.stable)
-            self.metrics[name] = metric.observe(block, gap=self.resumed, settling=settling)
+            self.metrics[name] = metric.take(
+                delta, sides, seconds=seconds, gap=self.resumed, settling=settling, warming=warming
+            )
         self._count(delta, seconds)
         self.resumed = False
         self.looks += 1
@@ -74,7 +98,7 @@ class Family:
     def statuses(self, *, has_baseline: bool) -> tuple[rollout_status.GateStatus, ...]:
         """What each metric says."""
         return tuple(
-            metric.status(source_available=not self._is_silent, has_baseline=has_baseline, rate=self.rate)
+            metric.status(source_available=not self._is_silent, has_baseline=has_baseline, rate=self._rate_of(metric))
             for metric in self.metrics.values()
         )
 
@@ -85,26 +109,33 @@ class Family:
             "counters": self.counters.to_json(),
         }
 
-    def _count(self, delta: attempts.Counters, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        latest = attempts.tally(delta, self.canary).total / seconds
-        self.rate = latest if self.rate is None else _RATE_MEMORY * self.rate + (1 - _RATE_MEMORY) * latest
+    def _rate_of(self, metric: evidence.MetricEvidence) -> float | None:
+        return self.shadow_rate if metric.plan.shadow else self.rate
+
+    def _count(self, delta: readings.Delta, seconds: float) -> None:
+        shadow = self.canary + attempts.SHADOW_SUFFIX
+        measure = readings.Measure.DURATION
+        canary = readings.merged(delta.bins(measure, cluster) for cluster in (self.canary, shadow))
+        self.durations = (
+            tails.remember(self.durations[0], canary, seconds),
+            tails.remember(self.durations[1], delta.bins(measure, self.stable) if self.stable else {}, seconds),
+        )
+        if seconds > 0:
+            self.rate = _recent(self.rate, attempts.tally(delta.attempts, self.canary).total / seconds)
+            self.shadow_rate = _recent(self.shadow_rate, attempts.tally(delta.attempts, shadow).total / seconds)
 
     def _verdicts(self) -> Iterator[Any] | tuple[Any, ...]:
         return tuple(metric.verdict(source_available=not self._is_silent) for metric in self.metrics.values())
 
 
+def _recent(known: float | None, latest: float) -> float:
+    return latest if known is None else _RATE_MEMORY * known + (1 - _RATE_MEMORY) * latest
+
+
 def metric_plans(plan: rollout_plan.Plan) -> tuple[plans.MetricPlan, ...]:
     """The live metrics of a rollout's plan with their shares of the chance of a false rollback."""
-    live = plan.live_metrics()
-    gates = {
-        each.gate: plan.gates[each.gate].model_copy(
-            update={"metrics": tuple(other.metric for other in live if other.gate == each.gate and not other.shadow)}
-        )
-        for each in live
-    }
-    return plans.build_plans(gates.items(), f"{plan.false_rollback * 100:.6f}%")
+    live = [plans.Live(*each.pair, each.metric, each.shadow) for each in plan.live_metrics()]
+    return plans.build_plans(live, plan.false_rollback)
 
 
 @dataclasses.dataclass
@@ -137,15 +168,14 @@ class Book:
         canary = naming.revision_cluster(model.namespace, model.name, revision)
         compared = naming.revision_cluster(model.namespace, model.name, stable) if stable else None
         data = _load(persisted)
-        revisions = {canary} if compared is None else {canary, compared}
-        resumed = "counters" in data
+        revisions = {canary, *([compared] if compared else [])}
         family = Family(
             revision=revision,
             canary=canary,
             stable=compared,
             metrics={},
-            counters=envoy.Accumulator.from_json(data["counters"], revisions) if resumed else envoy.Accumulator(revisions),
-            resumed=resumed,
+            counters=_accumulator(data, revisions),
+            resumed="counters" in data,
         )
         for frozen in metric_plans(plan):
             family.metrics[frozen.gate, frozen.metric] = _resume(frozen, data)
@@ -167,6 +197,12 @@ def _load(persisted: str | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) and isinstance(data.get("metrics"), dict) else {}
+
+
+def _accumulator(data: Mapping[str, Any], revisions: set[str]) -> accumulator.Accumulator:
+    if "counters" in data:
+        return accumulator.Accumulator.from_json(data["counters"], revisions)
+    return accumulator.Accumulator(revisions)
 
 
 def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:

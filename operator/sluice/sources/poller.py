@@ -1,6 +1,6 @@
 """Reads many proxies at a steady pace: a proxy that hangs costs its own reading and nobody else's.
 
-What is read and what is done with it are given; time is injected, so that tests need none.
+What is read, when, and what is done with it is others' business.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from sluice.sources import envoy
@@ -26,6 +26,8 @@ class Target:
     gateway: tuple[str, str]
     address: str
     port: int
+    revisions: frozenset[str] = frozenset()
+    """Cluster names that the reading may be limited to; none: no limit."""
 
 
 class Poller:
@@ -50,22 +52,6 @@ class Poller:
         readings = {target.proxy: None if task.cancelled() else task.result() for target, task in tasks.items()}
         self._note({proxy for proxy, reading in readings.items() if reading is None})
         return readings
-
-    async def run(
-        self,
-        targets: Callable[[], Iterable[Target]],
-        on_round: Callable[[Mapping[str, envoy.Reading | None]], None],
-        *,
-        interval: float,
-        monotonic: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        """A round every `interval` seconds until cancelled. Rounds that a slow one has passed are left out, not made up for."""
-        due = monotonic()
-        while True:
-            on_round(await self.round(targets()))
-            due += interval * max(1, -(-(monotonic() - due) // interval))
-            await sleep(max(0.0, due - monotonic()))
 
     async def _one(self, target: Target) -> envoy.Reading | None:
         async with self._slots:
