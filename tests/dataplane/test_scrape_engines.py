@@ -23,6 +23,7 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import resources
 from sluice.metricsapi import listener, numbers, readings, scraper, selectors
 from sluice.pki import authority
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 from tests.support import engines, ports
 
@@ -66,25 +67,25 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         ("half a page", HEAD + b"Content-Length: 100\r\n\r\nvllm", ".+"),
         ("no HTTP", b"SSH-2.0\r\n", ".+"),
         ("nothing", b"", ".+"),
-        ("an endless page", HEAD + b"Content-Length: 99999999\r\n\r\n" + b"#" * (scraper.PAGE_LIMIT + 1), "longer than"),
+        ("an endless page", HEAD + b"Content-Length: 99999999\r\n\r\n" + b"#" * (vllm.PAGE_LIMIT + 1), "longer than"),
     ],
 )
 async def test_what_is_no_page_is_an_error(reason: str, answer: bytes, said: str) -> None:
     """The message tells what came instead."""
     async with answering(sending(answer)) as url, aiohttp.ClientSession() as session:
-        with pytest.raises(scraper.ScrapeError, match=said):
-            await scraper.fetch(session, url)
+        with pytest.raises(vllm.ScrapeError, match=said):
+            await vllm.fetch(session, url, seconds=5)
 
 
 async def test_an_engine_that_is_silent_is_given_up() -> None:
     """And so is one that is not there."""
     async with answering(silent) as url, aiohttp.ClientSession() as session:
         begun = time.monotonic()
-        with pytest.raises(scraper.ScrapeError, match=r"no answer in 0\.2 s"):
-            await scraper.fetch(session, url, seconds=0.2)
+        with pytest.raises(vllm.ScrapeError, match=r"no answer in 0\.2 s"):
+            await vllm.fetch(session, url, seconds=0.2)
         assert time.monotonic() - begun < 5
-        with pytest.raises(scraper.ScrapeError):
-            await scraper.fetch(session, f"http://127.0.0.1:{ports.free()}/metrics")
+        with pytest.raises(vllm.ScrapeError):
+            await vllm.fetch(session, f"http://127.0.0.1:{ports.free()}/metrics", seconds=5)
 
 
 def pod(name: str, port: int, *, ready: bool = True, version: int = 1) -> dict[str, Any]:

@@ -2,162 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
-from sluice.api import base
+from sluice.api import base, live_metric
 from sluice.api import conditions as cond  # a field is named conditions
 
 KIND: Final = "EvalGate"
 PLURAL: Final = "evalgates"
-_DIGITS: Final = (10, 11, 12, 15, 20, 22, 25, 30, 33, 35, 40, 44, 45, 50, 55, 60, 66, 70, 77, 80, 88, 90, 99)
 
 
-SHARES: Final = frozenset({"ErrorRate"})
-"""Signals that are shares of requests."""
-LATENCIES: Final = frozenset({"TTFT", "E2ELatency"})
-"""Signals that are latencies: each has a percentile."""
-LATENCY_BOUNDS: Final[tuple[int, ...]] = (
-    *(1, 2, 3, 5, 7),
-    *(digits * 10**power for power in range(4) for digits in _DIGITS),
-    *(digits * 10_000 for digits in _DIGITS if digits <= 60),
-)
-"""Milliseconds by which the gateway counts requests, rising: 1 ms to 600 s. Two digits, for its histograms have no more."""
-_BOUND_HINT: Final = (
-    "limit.latency must be a bound that requests are counted by, such as 500ms, 800ms or 2s: "
-    f"{' '.join(map(str, _DIGITS))} ms, their multiples by 10, 100, 1000 and 10000, or 1 2 3 5 7 ms, up to 600s"
-)
-"""Cost of CEL forbids to look for the nearest ones."""
-
-
-def _among(types: Collection[str]) -> str:
-    """CEL: whether the signal is one of these."""
-    return f"self.type in {sorted(types)}"
-
-
-def _member(parent: str, field: str, types: Collection[str]) -> dict[str, str]:
-    """A rule for the signals that are limited by this member of `limit` or `regression`."""
-    listed, known = " and ".join(sorted(types)), sorted(SHARES | LATENCIES)
-    return base.cel(
-        f"!has(self.{parent}) || !(self.signal.type in {known}) || "
-        f"has(self.{parent}.{field}) == (self.signal.type in {sorted(types)})",
-        f"{parent}.{field} belongs to the signals {listed}, and to these only",
-        field_path=f".{parent}",
-    )
-
-
-class Signal(base.ApiModel):
-    """What is measured, once for each attempt at the gateway."""
-
-    type: Annotated[
-        Literal["ErrorRate", "TTFT", "E2ELatency"],
-        pydantic.Field(
-            description=(
-                "ErrorRate: share of attempts that ended with a 5xx or broke. TTFT: time to the first byte of the body, of "
-                "streamed answers. E2ELatency: time to the end of the answer."
-            )
-        ),
-    ]
-    percentile: Annotated[int | None, pydantic.Field(ge=50, le=99, description="Of TTFT and E2ELatency only. Default: 95.")] = (
-        None
-    )
-
-    model_config = pydantic.ConfigDict(
-        json_schema_extra=base.validations(
-            base.cel(
-                f"!has(self.percentile) || {_among(LATENCIES)}",
-                "percentile applies to TTFT and E2ELatency only: remove it",
-                field_path=".percentile",
-            )
-        )
-    )
-
-
-class Limit(base.ApiModel):
-    """An absolute limit: the member that fits the signal."""
-
-    ratio: Annotated[
-        base.Ratio | None,
-        pydantic.Field(
-            description='Of ErrorRate: highest acceptable share of bad requests, such as "0.01".',
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!{base.matches(base.RATIO_PATTERN)} || (double(self) > 0.0 && double(self) < 0.5)",
-                    'limit.ratio must be above 0 and below 0.5, such as "0.01"',
-                )
-            ),
-        ),
-    ] = None
-    latency: Annotated[
-        base.Duration | None,
-        pydantic.Field(
-            description=(
-                "Of TTFT and E2ELatency: what the percentile must stay below, such as 800ms. One of the bounds that "
-                "requests are counted by, which have two digits (docs/evals.md)."
-            ),
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!{base.matches(base.DURATION_PATTERN)} || duration(self).getMilliseconds() in {list(LATENCY_BOUNDS)}",
-                    _BOUND_HINT,
-                )
-            ),
-        ),
-    ] = None
-
-
-class Regression(base.ApiModel):
-    """A limit relative to the stable revision over the same seconds: the member that fits the signal."""
-
-    points: Annotated[
-        base.Percent | None,
-        pydantic.Field(
-            description=(
-                'Of ErrorRate: by how many percentage points the rate may exceed that of the stable revision, such as "0.5%".'
-            ),
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!{base.matches(base.PERCENT_PATTERN)} || "
-                    "(double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 25.0)",
-                    'regression.points must be above "0%" and at most "25%", such as "0.5%"',
-                )
-            ),
-        ),
-    ] = None
-    ratio: Annotated[
-        Literal["10%", "20%", "50%", "100%"] | None,
-        pydantic.Field(
-            description="Of TTFT and E2ELatency: by how much the percentile may exceed that of the stable revision."
-        ),
-    ] = None
-
-
-class Metric(base.ApiModel):
-    """A live metric, judged from the gateway's own counters."""
-
-    name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the metric; unique in the gate.")]
-    signal: Annotated[Signal, pydantic.Field(description="What is measured.")]
-    limit: Annotated[Limit | None, pydantic.Field(description="An absolute limit.")] = None
-    regression: Annotated[Regression | None, pydantic.Field(description="A limit relative to the stable revision.")] = None
-    require: Annotated[
-        Literal["NoHarm", "Proof"],
-        pydantic.Field(
-            description=(
-                "NoHarm: passes once harm of twice the margin is ruled out. Proof: passes once non-inferiority is proven."
-            )
-        ),
-    ] = "NoHarm"
-
-    model_config = pydantic.ConfigDict(
-        json_schema_extra=base.validations(
-            base.cel("has(self.limit) != has(self.regression)", "a metric needs exactly one of limit and regression"),
-            _member("limit", "latency", LATENCIES),
-            _member("limit", "ratio", SHARES),
-            _member("regression", "ratio", LATENCIES),
-            _member("regression", "points", SHARES),
-        )
-    )
+# The live half of a gate, by the names that belong to its kind.
+Metric = live_metric.Metric
+Signal = live_metric.Signal
+Limit = live_metric.Limit
+Regression = live_metric.Regression
 
 
 class Runner(base.ApiModel):

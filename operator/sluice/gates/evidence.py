@@ -57,7 +57,9 @@ class Reason(enum.StrEnum):
     LEARNING = "LearningBaseline"
     """Inconclusive: the stable revision has not answered enough requests to know its percentile."""
     SOURCE_UNAVAILABLE = "SourceUnavailable"
-    """Error: the gateway's counters cannot be read."""
+    """Error: the gateway's counters, or the engines', cannot be read."""
+    LIMIT_BETWEEN_BOUNDS = "LimitBetweenBounds"
+    """Error: the engines count by other bounds than the limit's; the message names the nearest."""
 
 
 class EvidenceError(ValueError):
@@ -90,6 +92,8 @@ class MetricEvidence:
     waiting_proof: int = 0
     """Those of them that are bad in the proof's sense, which for a ratio is another one."""
     waited: int = 0
+    misplaced: tuple[float, ...] = ()
+    """The engines' bounds nearest to a limit that is none of them; empty as long as all is well."""
     failed: bool = False
     passed: bool = False
 
@@ -112,15 +116,22 @@ class MetricEvidence:
         gap: bool = False,
         settling: bool = False,
         warming: bool = False,
+        counted_by: registry.Bounds = registry.NO_BOUNDS,
     ) -> MetricEvidence:
-        """With what was counted over the last `seconds`. `warming`: pods of the revision were warmed up a moment ago."""
+        """With what was counted over the last `seconds`.
+
+        `warming`: pods of the revision were warmed up a moment ago. `counted_by`: the engines' bounds, as far as known.
+        """
         own = sides.of(self.plan)
-        found = registry.judge(self.plan, self.reference, delta, own)
-        reference = registry.learn(self.plan, self.reference, delta, own, seconds)
+        found = registry.judge(self.plan, self.reference, delta, own, counted_by)
+        reference = registry.learn(self.plan, self.reference, delta, own, seconds, counted_by)
         after = self
         if found is not None and not (warming and self.plan.percentile is not None):
             after = self.observe(found.harm, proof=found.proof, points=found.points, gap=gap, settling=settling)
-        return dataclasses.replace(after, reference=reference) if reference is not self.reference else after
+        misplaced = registry.misplaced(self.plan, counted_by)
+        if reference is self.reference and misplaced == self.misplaced:
+            return after
+        return dataclasses.replace(after, reference=reference, misplaced=misplaced)
 
     def observe(
         self,
@@ -216,6 +227,8 @@ class MetricEvidence:
             return verdicts.INCONCLUSIVE, Reason.NO_BASELINE
         if not source_available:
             return verdicts.ERROR, Reason.SOURCE_UNAVAILABLE
+        if self.misplaced:
+            return verdicts.ERROR, Reason.LIMIT_BETWEEN_BOUNDS
         if self.passed:
             return verdicts.PASS, (Reason.NON_INFERIOR if self.plan.require is plans.Require.PROOF else Reason.HARM_RULED_OUT)
         if self.seen.canary_total:
@@ -238,7 +251,7 @@ class MetricEvidence:
         return texts.needs(self.requests_needed(), rate) if not self._is_learning else None
 
     def _message(self, reason: Reason) -> str:
-        return texts.message(self.plan, reason.value, self.seen)
+        return texts.message(self.plan, reason.value, self.seen, self.misplaced)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-compatible state, finite numbers only; about 2 KB."""

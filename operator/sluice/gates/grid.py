@@ -12,9 +12,9 @@ import bisect
 from collections.abc import Sequence
 from typing import Final
 
-from sluice.api import evalgate
+from sluice.api import live_metric
 
-BOUNDS: Final = evalgate.LATENCY_BOUNDS
+BOUNDS: Final = live_metric.LATENCY_BOUNDS
 """Milliseconds, rising: 1 ms to 600 s."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Final
 
-from sluice.api import durations, evalgate
+from sluice.api import durations, live_metric
 from sluice.gates import sequential
 
 DEFAULT_PERCENTILE: Final = 95
@@ -35,9 +35,9 @@ class MetricPlan:
     require: Require
     alpha: float
     percentile: int | None = None
-    """Of a latency: the bound then speaks of the requests that are slower."""
+    """Of a latency or a length: the bound then speaks of the requests that are above."""
     threshold: float | None = None
-    """Of an absolute limit on a latency: milliseconds at and above which a request is slow."""
+    """Of an absolute limit on a latency or a length: milliseconds, or tokens, from which on a request is bad."""
     shadow: bool = False
     """Whether it is measured on copied requests."""
 
@@ -49,7 +49,7 @@ class MetricPlan:
     @property
     def is_retried(self) -> bool:
         """Whether what is bad of the canary is sent to stable again, and so makes stable's sample grow."""
-        return self.percentile is None and not self.shadow
+        return self.signal == "ErrorRate" and not self.shadow
 
     @property
     def share(self) -> float:
@@ -67,20 +67,20 @@ def slow_share(percentile: int) -> float:
     return (100 - percentile) / 100
 
 
-def bound_of(metric: evalgate.Metric) -> sequential.Bound:
+def bound_of(metric: live_metric.Metric) -> sequential.Bound:
     """What the metric is held against.
 
     Raises:
         ValueError: neither or both of limit and regression are set, or no member of it, which the CRD refuses.
     """
     match metric.limit, metric.regression:
-        case evalgate.Limit(ratio=str(ratio)), None:
+        case live_metric.Limit(ratio=str(ratio)), None:
             return sequential.Limit(float(ratio))
-        case evalgate.Limit(latency=str()), None:
+        case ((live_metric.Limit(latency=str()) | live_metric.Limit(tokens=int())), None):
             return sequential.Limit(slow_share(metric.signal.percentile or DEFAULT_PERCENTILE))
-        case None, evalgate.Regression(points=str(points)):
+        case None, live_metric.Regression(points=str(points)):
             return sequential.Margin(percent(points))
-        case None, evalgate.Regression(ratio=str(ratio)):
+        case None, live_metric.Regression(ratio=str(ratio)):
             return sequential.Slower(percent(ratio))
     raise ValueError(f"Cannot judge metric {metric.name!r}: it needs exactly one of limit and regression")
 
@@ -91,7 +91,7 @@ class Live:
 
     gate: str
     name: str
-    metric: evalgate.Metric
+    metric: live_metric.Metric
     shadow: bool = False
 
 
@@ -106,8 +106,7 @@ def build_plans(live: Collection[Live], false_rollback: float) -> tuple[MetricPl
 
 def _build_plan(live: Live, alpha: float) -> MetricPlan:
     metric = live.metric
-    latency = metric.limit.latency if metric.limit is not None else None
-    is_latency = metric.signal.type in evalgate.LATENCIES
+    has_percentile = metric.signal.type in live_metric.TAILS
     return MetricPlan(
         gate=live.gate,
         metric=live.name,
@@ -115,7 +114,13 @@ def _build_plan(live: Live, alpha: float) -> MetricPlan:
         bound=bound_of(metric),
         require=Require(metric.require),
         alpha=alpha,
-        percentile=metric.signal.percentile or DEFAULT_PERCENTILE if is_latency else None,
-        threshold=round(1000 * durations.seconds(latency), 3) if latency is not None else None,
+        percentile=metric.signal.percentile or DEFAULT_PERCENTILE if has_percentile else None,
+        threshold=_threshold(metric.limit) if metric.limit is not None else None,
         shadow=live.shadow,
     )
+
+
+def _threshold(limit: live_metric.Limit) -> float | None:
+    if limit.latency is not None:
+        return round(1000 * durations.seconds(limit.latency), 3)
+    return float(limit.tokens) if limit.tokens is not None else None

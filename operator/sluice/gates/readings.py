@@ -21,9 +21,21 @@ class Measure(enum.StrEnum):
     """What a histogram measures."""
 
     TTFT = "ttft"
-    """Milliseconds from the end of the request to the first byte of the body, of streams that began."""
+    """Milliseconds from when the request was sent to the first byte of the body, of streams that began."""
     DURATION = "duration"
-    """Milliseconds from the end of the request to the end of its answer, of requests that were answered whole."""
+    """Milliseconds from when the request was sent to the end of its answer, of requests that were answered whole."""
+    ITL = "itl"
+    """Mean milliseconds between the tokens of an answer, by the engine."""
+    QUEUE = "queue"
+    """Milliseconds until the engine scheduled a request."""
+    TOKENS = "tokens"
+    """Tokens of an answer."""
+    TRUNCATED = "truncated"
+    """Whether an answer ended at a token limit: below `NOT_BAD` it did not."""
+
+
+NOT_BAD: Final = 1.0
+"""The only bound of a share that is counted as a histogram."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from sluice.api import live_metric
 from sluice.gates import grid, likelihood, plans, readings, sequential, tails
 
 POWER_Z: Final = 0.8416
@@ -36,13 +37,13 @@ def estimate(frozen: plans.MetricPlan, value: float | None, known: tails.Referen
         new, old = (_quantile(bins, frozen) for bins in (known.canary, known.stable))
         return f"p{frozen.percentile} below {new}, stable {old}"
     if frozen.threshold is not None:
-        return f"{number(value)}% not below {grid.text(frozen.threshold)}"
+        return f"{number(value)}% {_bad(frozen)}"
     return f"{signed(value)} points" if frozen.is_relative else f"{number(value)}%"
 
 
 def _quantile(bins: Mapping[float, float], frozen: plans.MetricPlan) -> str:
     bound = readings.quantile_bound(bins, 1 - frozen.share)
-    return grid.text(bound) if bound is not None else "?"
+    return _bound(frozen, bound) if bound is not None else "?"
 
 
 def interval(frozen: plans.MetricPlan, low: float | None, high: float | None) -> str:
@@ -66,7 +67,7 @@ def limit(frozen: plans.MetricPlan) -> str:
     if isinstance(frozen.bound, sequential.Slower):
         return f"p{frozen.percentile} at most {value}% above stable"
     if frozen.threshold is not None:
-        return f"p{frozen.percentile} below {grid.text(frozen.threshold)}"
+        return f"p{frozen.percentile} below {_bound(frozen, frozen.threshold)}"
     unit = "point" if value == "1" else "points"
     return f"at most {value} {unit} above stable" if frozen.is_relative else f"at most {value}%"
 
@@ -87,7 +88,7 @@ def span(seconds: float) -> str:
     return f"{math.ceil(seconds / 86400)} days"
 
 
-def message(frozen: plans.MetricPlan, reason: str, seen: sequential.Block) -> str:
+def message(frozen: plans.MetricPlan, reason: str, seen: sequential.Block, nearest: tuple[float, ...] = ()) -> str:
     """One sentence on what was seen and what it means."""
     facts = f"{seen.canary_bad} of {seen.canary_total} requests were {_bad(frozen)}"
     if frozen.is_relative:
@@ -102,14 +103,26 @@ def message(frozen: plans.MetricPlan, reason: str, seen: sequential.Block) -> st
         "NoStableTraffic": "The stable revision answered no request in the same seconds: nothing to compare with",
         "NoBaseline": "The first revision has nothing to be compared with",
         "LearningBaseline": f"The stable revision answered too few requests to know its p{frozen.percentile}",
-        "SourceUnavailable": "Cannot read the gateway's counters: nothing is promoted until they can be read again",
+        "SourceUnavailable": f"Cannot read {_source(frozen)}: nothing is promoted until they can be read again",
+        "LimitBetweenBounds": f"Cannot judge by the limit, {limit(frozen)}: the engines count by other bounds; "
+        f"use {' or '.join(_bound(frozen, bound) for bound in nearest)}",
     }[reason]
+
+
+def _source(frozen: plans.MetricPlan) -> str:
+    return "the engines' metrics" if frozen.signal in live_metric.ENGINE else "the gateway's counters"
+
+
+def _bound(frozen: plans.MetricPlan, value: float) -> str:
+    return f"{value:g} tokens" if frozen.signal in live_metric.SIZES else grid.text(value)
 
 
 def _bad(frozen: plans.MetricPlan) -> str:
     if isinstance(frozen.bound, sequential.Slower):
-        return f"slower than stable's p{frozen.percentile} and {number(frozen.bound.value)}%"
-    return f"not below {grid.text(frozen.threshold)}" if frozen.threshold is not None else "bad"
+        return f"above stable's p{frozen.percentile} and {number(frozen.bound.value)}%"
+    if frozen.threshold is not None:
+        return f"not below {_bound(frozen, frozen.threshold)}"
+    return "truncated" if frozen.signal == "TruncationRate" else "bad"
 
 
 def _counted(frozen: plans.MetricPlan) -> str:

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sluice.api import naming, rollout_status
+from sluice.api import live_metric, naming, rollout_status
 from sluice.gates import attempts, evidence, grid, plans, readings, registry, tails
 from sluice.rollout import plan as rollout_plan
-from sluice.sources import accumulator, envoy
+from sluice.sources import accumulator, engines, envoy
 
 PLAN_KEY: Final = "plan.json"
 EVIDENCE_KEY: Final = "evidence.json"
@@ -37,10 +37,14 @@ class Family:
     """Cluster it is compared with."""
     metrics: dict[tuple[str, str], evidence.MetricEvidence]
     counters: accumulator.Accumulator
+    engine_counters: accumulator.Accumulator
+    """Of the pods of both revisions, where a metric is measured by engines."""
     resumed: bool = False
     """The next block covers the time since the evidence was persisted."""
     silent: float = 0.0
     """Seconds since any proxy could be read."""
+    engines_silent: float = 0.0
+    """Seconds since an engine of the revision could be read, while there are any."""
     was_read: bool = False
     """Whether any proxy could be read yet."""
     rate: float | None = None
@@ -55,6 +59,11 @@ class Family:
     def clusters(self) -> frozenset[str]:
         """What is compared."""
         return frozenset({self.canary} if self.stable is None else {self.canary, self.stable})
+
+    @property
+    def needs_engines(self) -> bool:
+        """Whether a metric is measured by engines, so that their pods must be read."""
+        return any(metric.plan.signal in live_metric.ENGINE for metric in self.metrics.values())
 
     @property
     def median_latency(self) -> float:
@@ -73,9 +82,15 @@ class Family:
         return self.silent >= SILENCE_LIMIT
 
     def observe(
-        self, looked: Mapping[str, envoy.Reading | None], *, seconds: float, settling: bool, warming: bool = False
+        self,
+        looked: Mapping[str, envoy.Reading | None],
+        *,
+        seconds: float,
+        settling: bool,
+        warming: bool = False,
+        pods: Mapping[engines.Target, engines.Reading | None] | None = None,
     ) -> bool:
-        """Takes one reading of every proxy (None: it could not be read).
+        """Takes one reading of every proxy, and of every pod where `needs_engines` (None: it could not be read).
 
         `settling`: the weight rose a moment ago. `warming`: pods of the revision were warmed up a moment ago, so that its
         latencies say nothing. Returns whether a verdict changed, or whether the counters can be read.
@@ -85,12 +100,21 @@ class Family:
         self.silent = 0.0 if is_read else self.silent + seconds
         self.was_read |= is_read
         delta = self.counters.observe(looked)
+        self._count(delta, seconds)
+        by_engines = self._read_engines(pods or {}, seconds)
+        delta = readings.Delta(delta.attempts, {**delta.histograms, **by_engines.histograms})
+        counted_by = engines.common_bounds(reading for reading in (pods or {}).values() if reading is not None)
         sides = registry.Sides(self.canary, self.stable)
         for name, metric in self.metrics.items():
             self.metrics[name] = metric.take(
-                delta, sides, seconds=seconds, gap=self.resumed, settling=settling, warming=warming
+                delta,
+                sides,
+                seconds=seconds,
+                gap=self.resumed,
+                settling=settling,
+                warming=warming,
+                counted_by=counted_by,
             )
-        self._count(delta, seconds)
         self.resumed = False
         self.looks += 1
         return before != (self.source_ok, self._verdicts())
@@ -98,7 +122,7 @@ class Family:
     def statuses(self, *, has_baseline: bool) -> tuple[rollout_status.GateStatus, ...]:
         """What each metric says."""
         return tuple(
-            metric.status(source_available=not self._is_silent, has_baseline=has_baseline, rate=self._rate_of(metric))
+            metric.status(source_available=self._is_readable(metric), has_baseline=has_baseline, rate=self._rate_of(metric))
             for metric in self.metrics.values()
         )
 
@@ -107,7 +131,21 @@ class Family:
         return {
             "metrics": {f"{gate}/{metric}": state.to_json() for (gate, metric), state in self.metrics.items()},
             "counters": self.counters.to_json(),
+            "engines": self.engine_counters.to_json(),
         }
+
+    def _read_engines(self, pods: Mapping[engines.Target, engines.Reading | None], seconds: float) -> readings.Delta:
+        own = [reading for target, reading in pods.items() if target.cluster == self.canary]
+        is_read = not own or any(reading is not None for reading in own)
+        self.engines_silent = 0.0 if is_read else self.engines_silent + seconds
+        return self.engine_counters.observe(
+            {target.name: reading.counted if reading is not None else None for target, reading in pods.items()}
+        )
+
+    def _is_readable(self, metric: evidence.MetricEvidence) -> bool:
+        if metric.plan.signal in live_metric.ENGINE:
+            return self.engines_silent < SILENCE_LIMIT
+        return not self._is_silent
 
     def _rate_of(self, metric: evidence.MetricEvidence) -> float | None:
         return self.shadow_rate if metric.plan.shadow else self.rate
@@ -125,7 +163,7 @@ class Family:
             self.shadow_rate = _recent(self.shadow_rate, attempts.tally(delta.attempts, shadow).total / seconds)
 
     def _verdicts(self) -> Iterator[Any] | tuple[Any, ...]:
-        return tuple(metric.verdict(source_available=not self._is_silent) for metric in self.metrics.values())
+        return tuple(metric.verdict(source_available=self._is_readable(metric)) for metric in self.metrics.values())
 
 
 def _recent(known: float | None, latest: float) -> float:
@@ -174,7 +212,8 @@ class Book:
             canary=canary,
             stable=compared,
             metrics={},
-            counters=_accumulator(data, revisions),
+            counters=_accumulator(data, "counters", revisions),
+            engine_counters=_accumulator(data, "engines", revisions),
             resumed="counters" in data,
         )
         for frozen in metric_plans(plan):
@@ -199,10 +238,8 @@ def _load(persisted: str | None) -> dict[str, Any]:
     return data if isinstance(data, dict) and isinstance(data.get("metrics"), dict) else {}
 
 
-def _accumulator(data: Mapping[str, Any], revisions: set[str]) -> accumulator.Accumulator:
-    if "counters" in data:
-        return accumulator.Accumulator.from_json(data["counters"], revisions)
-    return accumulator.Accumulator(revisions)
+def _accumulator(data: Mapping[str, Any], name: str, revisions: set[str]) -> accumulator.Accumulator:
+    return accumulator.Accumulator.from_json(data.get(name), revisions)
 
 
 def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:

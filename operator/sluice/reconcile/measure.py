@@ -21,6 +21,7 @@ from sluice.reconcile import evidence as evidence_
 from sluice.reconcile import inflight
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile import traffic as traffic_
+from sluice.sources import engines as engines_
 from sluice.sources import envoy
 from sluice.sources import poller as poller_
 from sluice.workloads import gateway as gateway_objects
@@ -41,7 +42,7 @@ class Measurer:
     cache: kube_cache.Cache
     lookup: lookup_.Lookup
     table: traffic_.TrafficTable
-    poller: poller_.Poller
+    poller: poller_.Poller[poller_.Target, envoy.Reading]
     port: int
     """Where proxies show their counters."""
     clock: clock_.Clock
@@ -50,6 +51,8 @@ class Measurer:
     family_of: Callable[[naming.ObjectKey], evidence_.Family | None]
     on_verdict: Callable[[naming.ObjectKey], None]
     """Told of each model whose verdicts changed."""
+    engines: poller_.Poller[engines_.Target, engines_.Reading] | None = None
+    """Reads the pods of both revisions, where a metric is measured by engines."""
     in_flight: inflight.InFlight = dataclasses.field(default_factory=inflight.InFlight)
     """Filled with every look."""
     on_empty: Callable[[naming.ObjectKey], None] | None = None
@@ -78,18 +81,20 @@ class Measurer:
         clusters = {key: family.clusters for key, family in families.items()}
         clusters |= {key: clusters.get(key, frozenset()) | more for key, more in wanted.items()}
         targets = self._targets(clusters)
-        readings = await self.poller.round(targets)
+        pods = self._pods(families)
+        readings, engines = await asyncio.gather(self.poller.round(targets), self._read_engines(pods))
         for target in targets:
             if readings.get(target.proxy) is None:
                 self.numbers.scrape_errors.labels("/".join(target.gateway)).inc()
         self._note_loads(clusters, targets, readings)
-        self._judge(families, targets, readings)
+        self._judge(families, targets, readings, engines)
 
     def _judge(
         self,
         families: Mapping[naming.ObjectKey, evidence_.Family],
         targets: list[poller_.Target],
         readings: Mapping[str, envoy.Reading | None],
+        engines: Mapping[engines_.Target, engines_.Reading | None],
     ) -> None:
         now = self.clock.monotonic()
         seconds = now - self._last if self._last is not None else 0.0
@@ -99,9 +104,26 @@ class Measurer:
             own = self._gateways(key)
             seen = {target.proxy: readings.get(target.proxy) for target in targets if target.gateway in own}
             settling = self._is_settling(key, family, now)
-            changed = family.observe(seen, seconds=seconds, settling=settling, warming=self.is_warming(key))
+            pods = {target: reading for target, reading in engines.items() if target.cluster in family.clusters}
+            changed = family.observe(seen, seconds=seconds, settling=settling, warming=self.is_warming(key), pods=pods)
             if changed or family.looks == 1:
                 self.on_verdict(key)
+
+    def _pods(self, families: Mapping[naming.ObjectKey, evidence_.Family]) -> list[engines_.Target]:
+        """The engines of both sides of each rollout that has a metric of theirs."""
+        found = []
+        for key, family in families.items():
+            if family.needs_engines:
+                labels = {naming.LABEL_MODEL_DEPLOYMENT: key.name}
+                targets = map(engines_.target_of, self.cache.list(resources.PODS, key.namespace, labels=labels))
+                found += [target for target in targets if target is not None and target.cluster in family.clusters]
+        return found
+
+    async def _read_engines(self, pods: list[engines_.Target]) -> dict[engines_.Target, engines_.Reading | None]:
+        if self.engines is None:
+            return dict.fromkeys(pods)
+        readings = await self.engines.round(pods)
+        return {pod: readings.get(pod.name) for pod in pods}
 
     def _note_loads(
         self,

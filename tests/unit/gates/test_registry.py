@@ -90,3 +90,40 @@ def test_nothing_is_said_of_a_ratio_before_stable_is_known() -> None:
     """Without q there is nothing to compare by."""
     delta = readings.Delta({}, {readings.HistogramKey(readings.Measure.TTFT, "t/chat-2", "chat"): {800: 3}})
     assert registry.judge(metric("TTFT", regression={"ratio": "10%"}), tails.NOTHING, delta, SIDES) is None
+
+
+def counted(measure: readings.Measure, canary: dict[float, int], stable: dict[float, int]) -> readings.Delta:
+    """What engines of both sides counted."""
+    sides = {SIDES.canary: canary, str(SIDES.stable): stable}
+    return readings.Delta({}, {readings.HistogramKey(measure, revision, ""): bins for revision, bins in sides.items()})
+
+
+def test_truncated_answers_are_a_share_of_those_that_ended() -> None:
+    """As the engine counts them; it cannot tell copies, so a shadow is read from the revision itself."""
+    delta = counted(readings.Measure.TRUNCATED, {readings.NOT_BAD: 9, float("inf"): 3}, {readings.NOT_BAD: 40})
+    for shadow in (False, True):
+        assert blocks(metric("TruncationRate", **ERRORS, shadow=shadow), delta) == sequential.Block(3, 12, 0, 40)
+
+
+@pytest.mark.parametrize(
+    ("signal", "limit", "measure", "expected"),
+    [
+        ("ITL", {"latency": "50ms"}, readings.Measure.ITL, 2),
+        ("QueueTime", {"latency": "50ms"}, readings.Measure.QUEUE, 2),
+        ("OutputTokens", {"tokens": 50}, readings.Measure.TOKENS, 2),
+    ],
+)
+def test_an_engines_limit_is_one_of_its_own_bounds(
+    signal: str, limit: dict[str, object], measure: readings.Measure, expected: int
+) -> None:
+    """On a bound it judges; between two it says nothing and names them."""
+    plan = metric(signal, limit=limit)
+    delta = counted(measure, {25: 4, 50: 3, 75: 2}, {})
+    found = registry.judge(plan, tails.NOTHING, delta, SIDES, {measure: (25, 50, 75)})
+    assert found is not None
+    assert (found.harm.canary_bad, found.harm.canary_total) == (expected, 9)
+    assert registry.misplaced(plan, {measure: (25, 50, 75)}) == ()
+    assert registry.judge(plan, tails.NOTHING, delta, SIDES, {measure: (25, 40, 75)}) is None
+    assert registry.misplaced(plan, {measure: (25, 40, 75)}) == (40, 75)
+    assert registry.judge(plan, tails.NOTHING, delta, SIDES) is None
+    assert registry.misplaced(plan, {}) == (), "nothing is known yet"

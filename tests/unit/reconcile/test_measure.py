@@ -92,8 +92,9 @@ def fed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]
     """(settling, warming) of each look from now on."""
     seen: list[tuple[bool, bool]] = []
 
-    def observe(*_: object, seconds: float, settling: bool, warming: bool) -> bool:
+    def observe(*_: object, seconds: float, settling: bool, warming: bool, pods: object) -> bool:
         assert seconds >= 0
+        assert pods == {}
         seen.append((settling, warming))
         return False
 
