@@ -28,7 +28,19 @@ from sluice.metricsapi import numbers as metrics_numbers
 from sluice.metricsapi import server as metrics_server
 from sluice.observability import http, logs, metrics, watchdog
 from sluice.pki import authority, identity
-from sluice.reconcile import controller, evidence, measure, metrics_api, objects, platform, policies, programmer, traffic, trust
+from sluice.reconcile import (
+    controller,
+    evidence,
+    measure,
+    metrics_api,
+    objects,
+    outside,
+    platform,
+    policies,
+    programmer,
+    traffic,
+    trust,
+)
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
 from sluice.reconcile.models import admission, evals, files, gather
@@ -249,6 +261,7 @@ class Replica:
             table=program.table,
             poller=poller.Poller(self._scrape),
             engines=poller.Poller(self._scrape_engine),
+            outside=outside.Outside(self.cache, self._http, control.verdict_changed),
             port=settings.stats_port,
             clock=self.clock,
             numbers=self.numbers,

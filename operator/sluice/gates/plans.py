@@ -96,12 +96,14 @@ class Live:
 
 
 def build_plans(live: Collection[Live], false_rollback: float) -> tuple[MetricPlan, ...]:
-    """Plans of all metrics of a rollout.
+    """Plans of all metrics of a rollout that a test can be made of; the others are `thresholds`.
 
     `false_rollback`, the chance that a healthy revision is rolled back, is split evenly over all of them, so that it
     holds for the rollout as a whole.
     """
-    return tuple(_build_plan(each, false_rollback / len(live)) for each in live)
+    return tuple(
+        _build_plan(each, false_rollback / len(live)) for each in live if each.metric.signal.type not in live_metric.VALUES
+    )
 
 
 def _build_plan(live: Live, alpha: float) -> MetricPlan:

@@ -27,12 +27,17 @@ class Tail:
     """Bounds that requests are counted by, rising. None: the engines' own, which each reading tells."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Value:
+    """A number that is read now and then, of which no blocks can be made: `thresholds` judges it."""
+
+
 Bounds = Mapping[readings.Measure, Sequence[float]]
 """By what the engines count."""
 NO_BOUNDS: Final[Bounds] = {}
 
 
-SIGNALS: Final[Mapping[str, Share | Tail]] = {
+SIGNALS: Final[Mapping[str, Share | Tail | Value]] = {
     "ErrorRate": error_rate.ErrorRate(),
     "TTFT": Tail(readings.Measure.TTFT, grid.BOUNDS),
     "E2ELatency": Tail(readings.Measure.DURATION, grid.BOUNDS),
@@ -40,6 +45,9 @@ SIGNALS: Final[Mapping[str, Share | Tail]] = {
     "QueueTime": Tail(readings.Measure.QUEUE),
     "OutputTokens": Tail(readings.Measure.TOKENS),
     "TruncationRate": truncation_rate.TruncationRate(),
+    "KVCacheUsage": Value(),
+    "Prometheus": Value(),
+    "Webhook": Value(),
 }
 """By `signal.type` of the API."""
 
@@ -68,12 +76,13 @@ def signal(name: str) -> Share | Tail:
     """The signal of that name.
 
     Raises:
-        UnknownSignalError: there is none.
+        UnknownSignalError: there is none of which blocks can be made.
     """
-    try:
-        return SIGNALS[name]
-    except KeyError:
-        raise UnknownSignalError(f"Cannot judge signal {name!r}: known are {', '.join(sorted(SIGNALS))}") from None
+    found = SIGNALS.get(name)
+    if found is None or isinstance(found, Value):
+        known = sorted(name for name, each in SIGNALS.items() if not isinstance(each, Value))
+        raise UnknownSignalError(f"Cannot judge signal {name!r} by a test: known are {', '.join(known)}")
+    return found
 
 
 def judge(

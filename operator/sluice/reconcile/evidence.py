@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sluice.api import live_metric, naming, rollout_status
-from sluice.gates import attempts, evidence, grid, plans, readings, registry, tails
+from sluice.gates import attempts, evidence, grid, plans, readings, registry, tails, thresholds
 from sluice.rollout import plan as rollout_plan
-from sluice.sources import accumulator, engines, envoy
+from sluice.sources import accumulator, engines, envoy, external
 
 PLAN_KEY: Final = "plan.json"
 EVIDENCE_KEY: Final = "evidence.json"
@@ -39,6 +39,10 @@ class Family:
     counters: accumulator.Accumulator
     engine_counters: accumulator.Accumulator
     """Of the pods of both revisions, where a metric is measured by engines."""
+    values: dict[tuple[str, str], thresholds.Threshold] = dataclasses.field(default_factory=dict)
+    """Metrics that are a number now and then."""
+    asked: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
+    """When each of these was last due, on the monotonic clock."""
     resumed: bool = False
     """The next block covers the time since the evidence was persisted."""
     silent: float = 0.0
@@ -63,7 +67,9 @@ class Family:
     @property
     def needs_engines(self) -> bool:
         """Whether a metric is measured by engines, so that their pods must be read."""
-        return any(metric.plan.signal in live_metric.ENGINE for metric in self.metrics.values())
+        signals = {metric.plan.signal for metric in self.metrics.values()}
+        signals |= {threshold.plan.signal.type for threshold in self.values.values()}
+        return not signals.isdisjoint(live_metric.ENGINE)
 
     @property
     def median_latency(self) -> float:
@@ -121,15 +127,42 @@ class Family:
 
     def statuses(self, *, has_baseline: bool) -> tuple[rollout_status.GateStatus, ...]:
         """What each metric says."""
-        return tuple(
+        metrics = (
             metric.status(source_available=self._is_readable(metric), has_baseline=has_baseline, rate=self._rate_of(metric))
             for metric in self.metrics.values()
         )
+        return (*metrics, *(threshold.status() for threshold in self.values.values()))
+
+    def due(self, now: float, *, weight: int, mirror: int) -> list[thresholds.ThresholdPlan]:
+        """Which values are to be read now: at their pace, and only while the revision has the traffic they speak of."""
+        due = []
+        for pair, threshold in self.values.items():
+            plan, last = threshold.plan, self.asked.get(pair)
+            if (mirror if plan.shadow else weight) and (last is None or now - last >= plan.interval):
+                self.asked[pair] = now
+                due.append(plan)
+        return due
+
+    def answer(self, pair: tuple[str, str], value: float | external.SourceError) -> bool:
+        """Takes a value that was due, or why there is none. Returns whether the verdict changed."""
+        before = self.values[pair]
+        after = before.missed(str(value)) if isinstance(value, external.SourceError) else before.read(value)
+        self.values[pair] = after
+        return after.verdict() != before.verdict()
+
+    def cache_usage(self, pods: Mapping[engines.Target, engines.Reading | None]) -> float | external.SourceError:
+        """Of the revision's pod where it is highest. One that cannot be read might be that."""
+        own = [reading for target, reading in pods.items() if target.cluster == self.canary]
+        used = [reading.cache for reading in own if reading is not None and reading.cache is not None]
+        if not own or len(used) < len(own):
+            return external.SourceError(f"{len(own) - len(used)} of {len(own)} pods could not be read")
+        return max(used)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the ConfigMap."""
         return {
             "metrics": {f"{gate}/{metric}": state.to_json() for (gate, metric), state in self.metrics.items()},
+            "thresholds": {f"{gate}/{metric}": state.to_json() for (gate, metric), state in self.values.items()},
             "counters": self.counters.to_json(),
             "engines": self.engine_counters.to_json(),
         }
@@ -170,10 +203,9 @@ def _recent(known: float | None, latest: float) -> float:
     return latest if known is None else _RATE_MEMORY * known + (1 - _RATE_MEMORY) * latest
 
 
-def metric_plans(plan: rollout_plan.Plan) -> tuple[plans.MetricPlan, ...]:
-    """The live metrics of a rollout's plan with their shares of the chance of a false rollback."""
-    live = [plans.Live(*each.pair, each.metric, each.shadow) for each in plan.live_metrics()]
-    return plans.build_plans(live, plan.false_rollback)
+def live_of(plan: rollout_plan.Plan) -> tuple[plans.Live, ...]:
+    """All that a rollout's traffic is judged by."""
+    return tuple(plans.Live(*each.pair, each.metric, each.shadow) for each in plan.live_metrics())
 
 
 @dataclasses.dataclass
@@ -216,8 +248,13 @@ class Book:
             engine_counters=_accumulator(data, "engines", revisions),
             resumed="counters" in data,
         )
-        for frozen in metric_plans(plan):
+        live = live_of(plan)
+        for frozen in plans.build_plans(live, plan.false_rollback):
             family.metrics[frozen.gate, frozen.metric] = _resume(frozen, data)
+        kept = data.get("thresholds")
+        for value in thresholds.build_plans(live):
+            state = kept.get(f"{value.gate}/{value.metric}") if isinstance(kept, dict) else None
+            family.values[value.gate, value.metric] = thresholds.resume(value, state)
         self.families[model] = family
         return family
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sluice.api import naming
+from sluice.api import live_metric, naming
 from sluice.engine import clock as clock_
 from sluice.gates import attempts, evidence
 from sluice.kube import cache as kube_cache
@@ -20,9 +20,10 @@ from sluice.observability import logs, metrics
 from sluice.reconcile import evidence as evidence_
 from sluice.reconcile import inflight
 from sluice.reconcile import lookup as lookup_
+from sluice.reconcile import outside as outside_
 from sluice.reconcile import traffic as traffic_
 from sluice.sources import engines as engines_
-from sluice.sources import envoy
+from sluice.sources import envoy, external
 from sluice.sources import poller as poller_
 from sluice.workloads import gateway as gateway_objects
 
@@ -53,6 +54,8 @@ class Measurer:
     """Told of each model whose verdicts changed."""
     engines: poller_.Poller[engines_.Target, engines_.Reading] | None = None
     """Reads the pods of both revisions, where a metric is measured by engines."""
+    outside: outside_.Outside | None = None
+    """Asks for metrics that neither proxies nor engines have."""
     in_flight: inflight.InFlight = dataclasses.field(default_factory=inflight.InFlight)
     """Filled with every look."""
     on_empty: Callable[[naming.ObjectKey], None] | None = None
@@ -106,8 +109,39 @@ class Measurer:
             settling = self._is_settling(key, family, now)
             pods = {target: reading for target, reading in engines.items() if target.cluster in family.clusters}
             changed = family.observe(seen, seconds=seconds, settling=settling, warming=self.is_warming(key), pods=pods)
+            changed |= self._read_values(key, family, pods, now)
             if changed or family.looks == 1:
                 self.on_verdict(key)
+
+    def _read_values(
+        self,
+        key: naming.ObjectKey,
+        family: evidence_.Family,
+        pods: Mapping[engines_.Target, engines_.Reading | None],
+        now: float,
+    ) -> bool:
+        """Metrics that are a number now and then; those of outside sources come when they come."""
+        traffic = self.table.traffic(key)
+        weight, mirror = (traffic.weight, traffic.mirror) if traffic is not None else (0, 0)
+        due = family.due(now, weight=weight, mirror=mirror)
+        own = [plan for plan in due if plan.signal.type in live_metric.ENGINE]
+        changed = [family.answer((plan.gate, plan.metric), family.cache_usage(pods)) for plan in own]
+        others = [plan for plan in due if plan not in own]
+        if others and self.outside is not None:
+            self.outside.ask(key, family, others, self._context(key, family, weight))
+        return any(changed)
+
+    def _context(self, key: naming.ObjectKey, family: evidence_.Family, weight: int) -> external.Context:
+        model, traffic = self.lookup.model(key.namespace, key.name), self.table.traffic(key)
+        rollout = model.status.rollout if model is not None else None
+        return external.Context(
+            namespace=key.namespace,
+            model=key.name,
+            revision=family.revision,
+            stable=(traffic.stable if traffic is not None else None) or "",
+            step=(rollout.step if rollout is not None else None) or "",
+            weight=weight / 100,
+        )
 
     def _pods(self, families: Mapping[naming.ObjectKey, evidence_.Family]) -> list[engines_.Target]:
         """The engines of both sides of each rollout that has a metric of theirs."""

@@ -30,9 +30,12 @@ HISTOGRAMS: Final[Mapping[readings.Measure, tuple[str, float]]] = {
 """vLLM's families, and what their bounds are multiplied by. Each counts a request once, when it has ended."""
 FINISHED: Final = "vllm:request_success_total"
 TRUNCATED: Final = "length"
+KV_CACHE: Final = "vllm:kv_cache_usage_perc"
 _UNFINISHED: Final = frozenset({"abort", "error"})
 FAMILIES: Final = vllm.Families(
-    gauges=frozenset(), counters=frozenset({FINISHED}), histograms=frozenset(family for family, _ in HISTOGRAMS.values())
+    gauges=frozenset({KV_CACHE}),
+    counters=frozenset({FINISHED}),
+    histograms=frozenset(family for family, _ in HISTOGRAMS.values()),
 )
 
 
@@ -44,6 +47,8 @@ class Reading:
     """Histograms of all measures under the revision's name, in the form that differences are made of."""
     bounds: Mapping[readings.Measure, Sequence[float]]
     """By which finite bounds each measure is counted."""
+    cache: float | None = None
+    """Share of the KV cache that is in use, of the pod's engine where it is highest."""
 
 
 def reading_of(page: vllm.Page, cluster: str, now: float) -> Reading:
@@ -65,7 +70,7 @@ def reading_of(page: vllm.Page, cluster: str, now: float) -> Reading:
         histograms[_key(readings.Measure.TRUNCATED, cluster)] = _finished(page.counters[FINISHED])
         bounds[readings.Measure.TRUNCATED] = (readings.NOT_BAD,)
     uptime = max(0, math.floor(now - page.started))
-    return Reading(envoy.Reading(now, uptime, {}, histograms), bounds)
+    return Reading(envoy.Reading(now, uptime, {}, histograms), bounds, page.highest(KV_CACHE))
 
 
 def common_bounds(seen: Iterable[Reading]) -> dict[readings.Measure, Sequence[float]]:

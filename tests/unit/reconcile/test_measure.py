@@ -11,10 +11,10 @@ from sluice.kube import resources
 from sluice.observability import metrics
 from sluice.reconcile import evidence, inflight, measure
 from sluice.rollout import traffic
-from sluice.sources import envoy, poller
+from sluice.sources import engines, envoy, external, poller
 from sluice.workloads import gateway as gateway_objects
 from tests.support import clock
-from tests.unit.reconcile import parts, test_evidence
+from tests.unit.reconcile import parts, test_evidence, test_outside
 
 POD = {
     "apiVersion": "v1",
@@ -22,7 +22,14 @@ POD = {
     "metadata": {"name": "edge-1", "namespace": "ml", "uid": "p1", "labels": gateway_objects.labels("edge")},
     "status": {"phase": "Running", "podIP": "10.0.0.1"},
 }
-ROLLOUT = {"revision": "new", "phase": "Progressing", "weight": "5", "epoch": 1, "startedAt": "2027-01-15T08:00:00Z"}
+ROLLOUT = {
+    "revision": "new",
+    "step": "half",
+    "phase": "Progressing",
+    "weight": "5",
+    "epoch": 1,
+    "startedAt": "2027-01-15T08:00:00Z",
+}
 DURATION = 'duration_bucket{revision="ml/chat-old",route="chat"'
 
 
@@ -169,3 +176,52 @@ async def test_a_revision_that_leaves_is_read_after_its_rollout(stage: Stage) ->
     await stage.look()
     assert table.load(parts.KEY, "old", stage.clock.monotonic()) == inflight.Load(0, 0)
     assert stage.emptied == [parts.KEY]
+
+
+ENGINE_POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {
+        "name": "chat-new-1",
+        "namespace": "ml",
+        "uid": "e1",
+        "labels": {"sluice.dev/model-deployment": "chat", "sluice.dev/revision": "new"},
+    },
+    "spec": {"containers": [{"name": "engine", "ports": [{"name": "http", "containerPort": 8000}]}]},
+    "status": {"phase": "Running", "podIP": "10.0.0.2"},
+}
+
+
+async def test_engines_are_read_only_for_metrics_of_theirs(stage: Stage) -> None:
+    """Pods of both revisions, once a look; a rollout without such a metric reads none."""
+    asked: list[engines.Target] = []
+
+    async def read(target: engines.Target) -> engines.Reading:
+        asked.append(target)
+        return engines.Reading(envoy.Reading(1.0, 1, {}), {}, 0.5)
+
+    stage.world.cache.put(resources.PODS, ENGINE_POD)
+    stage.measurer.engines = poller.Poller(read)
+    await stage.look(weight=500)
+    assert asked == []
+    stage.family = test_outside.opened(test_outside.CACHE)
+    await stage.look(weight=500)
+    assert asked == [engines.Target("e1", "ml/chat-new", "10.0.0.2", 8000)]
+    assert test_outside.status(stage.family, "cache").estimate == "0.5"
+
+
+async def test_outside_sources_are_told_of_the_rollout(stage: Stage) -> None:
+    """What is due is asked with the step and the weight of the moment."""
+    asked: list[external.Context] = []
+
+    class Outside:
+        def ask(self, _: object, __: object, due: list[object], context: external.Context) -> None:
+            assert len(due) == 1
+            asked.append(context)
+
+    outside: Any = Outside()
+    stage.measurer.outside = outside
+    stage.family = test_outside.opened(test_outside.SCORE)
+    await stage.look()
+    await stage.look(weight=500)
+    assert asked == [external.Context("ml", "chat", "new", "old", "half", 5.0)]
