@@ -324,7 +324,8 @@ class Replica:
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            # Several namespaces may ask one host: no cookie of one is another's.
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
     async def _scrape_engine(self, target: engines.Target) -> engines.Reading:

@@ -8,8 +8,12 @@ import math
 import pathlib
 
 import aiohttp
+import pytest
 
+from sluice.api import evalgate, naming, rollout_status
 from sluice.gates import grid, readings
+from sluice.reconcile import evidence
+from sluice.rollout import plan
 from sluice.routing import inputs
 from sluice.sources import envoy as source
 from tests.support import gateway, upstream
@@ -121,3 +125,35 @@ async def test_a_proxy_counts_by_our_bounds_and_says_what_is_in_flight(tmp_path:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         assert await drained(running)
+
+
+GATE = {"name": "first-token", "signal": {"type": "TTFT"}, "regression": {"ratio": "100%"}}
+HALF = plan.StepPlan("half", 5000, 0.0, ("slo",))
+
+
+@pytest.mark.parametrize(("slower", "expected"), [(0.2, rollout_status.Verdict.FAIL), (0.0, None)])
+async def test_a_gate_tells_a_slow_revision_from_an_equal_one(
+    tmp_path: pathlib.Path, slower: float, expected: rollout_status.Verdict | None
+) -> None:
+    """From requests through Envoy's histograms to the verdict: first tokens that come 200 ms later, or no later."""
+    gate = evalgate.EvalGateSpec.model_validate({"metrics": [GATE]})
+    frozen = plan.Plan((HALF,), 3600.0, (), {"slo": gate}, {}, 0.01, first=False)
+    key = naming.ObjectKey("ModelDeployment", "prod", "chat")
+    family = evidence.Book().open(key, revision="2", stable="1", plan=frozen, persisted=None)
+    async with (
+        upstream.running("stable", "canary") as (stable, canary),
+        gateway.running(split(stable, canary, 5_000), tmp_path) as running,
+    ):
+        stable.first, canary.first = 0.02, 0.02 + slower
+        for second in range(40):
+            await running.load(48, stream=True)
+            text = await running.envoy.get(f"/stats/prometheus?filter={source.filter_for(family.clusters)}")
+            page = source.parse(text)
+            reading = source.Reading(1e9 + second, page.uptime or 0, page.series, page.histograms)
+            family.observe({"proxy": reading}, seconds=1, settling=False)
+            (status,) = family.statuses(has_baseline=True)
+            if status.verdict is expected or (expected is None and status.n > 300):
+                break
+    assert status.n > 0
+    assert (status.verdict is rollout_status.Verdict.FAIL) == (expected is rollout_status.Verdict.FAIL), status
+    assert family.median_latency < 1

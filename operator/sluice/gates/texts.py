@@ -37,13 +37,13 @@ def estimate(frozen: plans.MetricPlan, value: float | None, known: tails.Referen
         new, old = (_quantile(bins, frozen) for bins in (known.canary, known.stable))
         return f"p{frozen.percentile} below {new}, stable {old}"
     if frozen.threshold is not None:
-        return f"{number(value)}% {_bad(frozen)}"
+        return f"{number(value)}% not below {_short(frozen, frozen.threshold)}"
     return f"{signed(value)} points" if frozen.is_relative else f"{number(value)}%"
 
 
 def _quantile(bins: Mapping[float, float], frozen: plans.MetricPlan) -> str:
     bound = readings.quantile_bound(bins, 1 - frozen.share)
-    return _bound(frozen, bound) if bound is not None else "?"
+    return _short(frozen, bound) if bound is not None else "?"
 
 
 def interval(frozen: plans.MetricPlan, low: float | None, high: float | None) -> str:
@@ -113,8 +113,15 @@ def _source(frozen: plans.MetricPlan) -> str:
     return "the engines' metrics" if frozen.signal in live_metric.ENGINE else "the gateway's counters"
 
 
+def _short(frozen: plans.MetricPlan, value: float) -> str:
+    """As in an estimate, which has little room."""
+    if frozen.signal not in live_metric.SIZES:
+        return grid.text(value)
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
+
+
 def _bound(frozen: plans.MetricPlan, value: float) -> str:
-    return f"{value:g} tokens" if frozen.signal in live_metric.SIZES else grid.text(value)
+    return f"{value:.0f} tokens" if frozen.signal in live_metric.SIZES else grid.text(value)
 
 
 def _bad(frozen: plans.MetricPlan) -> str:

@@ -22,6 +22,7 @@ SILENCE_LIMIT: Final = 5.0
 LONGEST_LATENCY: Final = grid.BOUNDS[-1] / 1000
 UNMEASURED_LATENCY: Final = 10.0
 """Seconds that requests are thought to take until one was measured: a long answer, so that skips are rather too long."""
+NEVER: Final = float("-inf")
 _RATE_MEMORY: Final = 0.9
 """Share of the old rate that one second keeps: a mean over about ten seconds, for `needs`."""
 
@@ -58,6 +59,10 @@ class Family:
     durations: tuple[Mapping[float, float], Mapping[float, float]] = ({}, {})
     """How long requests of the revision and of stable took lately, by bins. Measured anew after a restart."""
     looks: int = 0
+    shares: tuple[int, int] = (0, 0)
+    """Weight and mirrored share, in basis points, when they were last seen."""
+    rose_at: float = NEVER
+    """When one of them last rose, in seconds since the epoch: a restart of the operator is no rise."""
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -86,6 +91,17 @@ class Family:
     @property
     def _is_silent(self) -> bool:
         return self.silent >= SILENCE_LIMIT
+
+    def is_settling(self, shares: tuple[int, int] | None, now: float) -> bool:
+        """Whether weight or mirrored share rose so lately that bad answers outrun good ones. `shares`: None if not known.
+
+        `now`: seconds since the epoch.
+        """
+        if shares is not None:
+            if any(share > before for share, before in zip(shares, self.shares, strict=True)):
+                self.rose_at = now
+            self.shares = shares
+        return now < evidence.settled_at(self.rose_at, self.median_latency)
 
     def observe(
         self,
@@ -165,6 +181,7 @@ class Family:
             "thresholds": {f"{gate}/{metric}": state.to_json() for (gate, metric), state in self.values.items()},
             "counters": self.counters.to_json(),
             "engines": self.engine_counters.to_json(),
+            "rise": [*self.shares, self.rose_at if self.rose_at != NEVER else None],
         }
 
     def _read_engines(self, pods: Mapping[engines.Target, engines.Reading | None], seconds: float) -> readings.Delta:
@@ -248,6 +265,7 @@ class Book:
             engine_counters=_accumulator(data, "engines", revisions),
             resumed="counters" in data,
         )
+        family.shares, family.rose_at = _rise(data.get("rise"))
         live = live_of(plan)
         for frozen in plans.build_plans(live, plan.false_rollback):
             family.metrics[frozen.gate, frozen.metric] = _resume(frozen, data)
@@ -277,6 +295,14 @@ def _load(persisted: str | None) -> dict[str, Any]:
 
 def _accumulator(data: Mapping[str, Any], name: str, revisions: set[str]) -> accumulator.Accumulator:
     return accumulator.Accumulator.from_json(data.get(name), revisions)
+
+
+def _rise(data: Any) -> tuple[tuple[int, int], float]:
+    try:
+        weight, mirror, at = data
+        return (int(weight), int(mirror)), float(at) if at is not None else NEVER
+    except (TypeError, ValueError):
+        return (0, 0), NEVER
 
 
 def _resume(frozen: plans.MetricPlan, data: Mapping[str, Any]) -> evidence.MetricEvidence:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from sluice.api import live_metric, naming
 from sluice.engine import clock as clock_
-from sluice.gates import attempts, evidence
+from sluice.gates import attempts
 from sluice.kube import cache as kube_cache
 from sluice.kube import resources
 from sluice.observability import logs, metrics
@@ -28,8 +27,6 @@ from sluice.sources import poller as poller_
 from sluice.workloads import gateway as gateway_objects
 
 _log = logs.get(__name__)
-
-_NEVER: Final = float("-inf")
 
 
 def _is_never_warming(_: naming.ObjectKey) -> bool:
@@ -62,8 +59,6 @@ class Measurer:
     """Told of each model of which a revision has no request in flight any more."""
     is_warming: Callable[[naming.ObjectKey], bool] = _is_never_warming
     """Whether pods of the revision in rollout were warmed up so lately that their latencies say nothing."""
-    _raised: dict[naming.ObjectKey, tuple[tuple[int, int], float]] = dataclasses.field(default_factory=dict)
-    """Weight and mirrored share of each model and when one of them last rose, on the monotonic clock."""
     _last: float | None = None
 
     async def run(self) -> None:
@@ -102,11 +97,12 @@ class Measurer:
         now = self.clock.monotonic()
         seconds = now - self._last if self._last is not None else 0.0
         self._last = now
-        self._raised = {key: known for key, known in self._raised.items() if key in families}
         for key, family in families.items():
             own = self._gateways(key)
             seen = {target.proxy: readings.get(target.proxy) for target in targets if target.gateway in own}
-            settling = self._is_settling(key, family, now)
+            traffic = self.table.traffic(key)
+            shares = (traffic.weight, traffic.mirror) if traffic is not None else None
+            settling = family.is_settling(shares, self.clock.now())
             pods = {target: reading for target, reading in engines.items() if target.cluster in family.clusters}
             changed = family.observe(seen, seconds=seconds, settling=settling, warming=self.is_warming(key), pods=pods)
             changed |= self._read_values(key, family, pods, now)
@@ -121,8 +117,7 @@ class Measurer:
         now: float,
     ) -> bool:
         """Metrics that are a number now and then; those of outside sources come when they come."""
-        traffic = self.table.traffic(key)
-        weight, mirror = (traffic.weight, traffic.mirror) if traffic is not None else (0, 0)
+        weight, mirror = family.shares
         due = family.due(now, weight=weight, mirror=mirror)
         own = [plan for plan in due if plan.signal.type in live_metric.ENGINE]
         changed = [family.answer((plan.gate, plan.metric), family.cache_usage(pods)) for plan in own]
@@ -190,15 +185,6 @@ class Measurer:
     def _gateways(self, key: naming.ObjectKey) -> set[tuple[str, str]]:
         model = self.lookup.model(key.namespace, key.name)
         return lookup_.gateway_refs(model) if model is not None else set()
-
-    def _is_settling(self, key: naming.ObjectKey, family: evidence_.Family, now: float) -> bool:
-        traffic = self.table.traffic(key)
-        shares = (traffic.weight, traffic.mirror) if traffic is not None else (0, 0)
-        known, rose_at = self._raised.get(key, ((0, 0), _NEVER))
-        if any(share > before for share, before in zip(shares, known, strict=True)):
-            rose_at = now
-        self._raised[key] = (shares, rose_at)
-        return now < evidence.settled_at(rose_at, family.median_latency)
 
     def _targets(self, clusters: Mapping[naming.ObjectKey, frozenset[str]]) -> list[poller_.Target]:
         """The pods with an address of all gateways of these models, each read for the revisions that are of interest there."""

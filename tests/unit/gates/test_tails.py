@@ -197,6 +197,22 @@ def test_latencies_of_pods_that_were_just_warmed_up_are_no_evidence() -> None:
         assert state.take(delta(slow, usual), SIDES, seconds=1).seen.canary_total == 50
 
 
+@pytest.mark.parametrize("signal", ["TTFT", "OutputTokens"])
+@pytest.mark.parametrize("bound", [sequential.Slower(1.0), sequential.Limit(0.05)])
+def test_every_text_fits_the_status(signal: str, bound: sequential.Bound) -> None:
+    """The longest bounds, shares and percentiles have room in the fields of the CRD."""
+    threshold = 6_600_000.0 if signal == "OutputTokens" else 9900.0
+    plan = dataclasses.replace(
+        RATIO, signal=signal, bound=bound, threshold=threshold if isinstance(bound, sequential.Limit) else None
+    )
+    state = evidence.MetricEvidence.start(plan).observe(
+        sequential.Block(5, 90, 4, 90), points=sequential.Points(0.05, 0.1, 0.01)
+    )
+    known = tails.Reference({threshold: 100.0}, {threshold: 100.0})
+    status = dataclasses.replace(state, reference=known, misplaced=(threshold, threshold)).status(rate=0.001)
+    assert rollout_status.GateStatus.model_validate(status.to_wire()) == status
+
+
 def test_memory_is_small_and_forgets() -> None:
     """An old request counts half after five minutes, and is gone after an hour."""
     known = tails.remember({}, {800.0: 100}, 1)

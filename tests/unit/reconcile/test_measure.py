@@ -10,6 +10,7 @@ import pytest
 from sluice.kube import resources
 from sluice.observability import metrics
 from sluice.reconcile import evidence, inflight, measure
+from sluice.reconcile.models import store
 from sluice.rollout import traffic
 from sluice.sources import engines, envoy, external, poller
 from sluice.workloads import gateway as gateway_objects
@@ -38,10 +39,12 @@ class Table:
 
     def __init__(self) -> None:
         self.weight = 0
+        self.unknown = False
+        """A successor that has not looked at the model yet."""
 
     def traffic(self, _: object) -> traffic.Traffic | None:
         """Who gets what."""
-        return traffic.Traffic("old", "new" if self.weight else None, self.weight)
+        return None if self.unknown else traffic.Traffic("old", "new" if self.weight else None, self.weight)
 
 
 class Stage:
@@ -137,6 +140,23 @@ async def test_four_measured_medians_after_a_rise_are_left_out(stage: Stage, mon
     await stage.look(weight=100)
     await stage.look(weight=500)
     assert [settling for settling, _ in seen] == [False, True], "a fall is none, the next rise is one"
+
+
+@pytest.mark.parametrize(("away", "expected"), [(5, True), (60, False)])
+async def test_a_restart_is_no_rise(stage: Stage, monkeypatch: pytest.MonkeyPatch, away: int, expected: bool) -> None:
+    """What failed while nobody looked counts at once, unless the weight had risen just before."""
+    await stage.look()
+    await stage.look(weight=500)
+    assert stage.family is not None
+    persisted = store.dumps(stage.family.to_json())
+    await stage.clock.advance(away)
+    stage.family = test_evidence.opened(evidence.Book(), persisted)
+    seen = fed(stage, monkeypatch)
+    stage.table.unknown = True
+    await stage.look(weight=500)
+    stage.table.unknown = False
+    await stage.look(weight=500)
+    assert [settling for settling, _ in seen] == [expected, expected]
 
 
 async def test_until_a_latency_is_measured_a_long_one_is_assumed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
