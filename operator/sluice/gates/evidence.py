@@ -183,6 +183,11 @@ class MetricEvidence:
         )
 
     @property
+    def counted(self) -> int:
+        """Requests of the canary that were judged, or wait for one of stable."""
+        return self.seen.canary_total + self.waiting.canary_total
+
+    @property
     def estimate(self) -> float | None:
         """The canary's rate, or its difference from stable's over the same seconds; None without data."""
         if self.plan.is_relative:

@@ -52,10 +52,8 @@ class Family:
     """Seconds since an engine of the revision could be read, while there are any."""
     was_read: bool = False
     """Whether any proxy could be read yet."""
-    rate: float | None = None
-    """Counted requests of the revision a second, over the last seconds."""
-    shadow_rate: float | None = None
-    """The same for copied requests."""
+    rates: dict[tuple[str, str], float] = dataclasses.field(default_factory=dict)
+    """Requests of the revision a second that each metric counted, over the last seconds."""
     durations: tuple[Mapping[float, float], Mapping[float, float]] = ({}, {})
     """How long requests of the revision and of stable took lately, by bins. Measured anew after a restart."""
     looks: int = 0
@@ -122,13 +120,13 @@ class Family:
         self.silent = 0.0 if is_read else self.silent + seconds
         self.was_read |= is_read
         delta = self.counters.observe(looked)
-        self._count(delta, seconds)
+        self._time(delta, seconds)
         by_engines = self._read_engines(pods or {}, seconds)
         delta = readings.Delta(delta.attempts, {**delta.histograms, **by_engines.histograms})
         counted_by = engines.common_bounds(reading for reading in (pods or {}).values() if reading is not None)
         sides = registry.Sides(self.canary, self.stable)
         for name, metric in self.metrics.items():
-            self.metrics[name] = metric.take(
+            after = metric.take(
                 delta,
                 sides,
                 seconds=seconds,
@@ -137,6 +135,9 @@ class Family:
                 warming=warming,
                 counted_by=counted_by,
             )
+            if seconds > 0 and not (settling or warming or self.resumed):
+                self.rates[name] = _recent(self.rates.get(name), (after.counted - metric.counted) / seconds)
+            self.metrics[name] = after
         self.resumed = False
         self.looks += 1
         return before != (self.source_ok, self._verdicts())
@@ -144,8 +145,8 @@ class Family:
     def statuses(self, *, has_baseline: bool) -> tuple[rollout_status.GateStatus, ...]:
         """What each metric says."""
         metrics = (
-            metric.status(source_available=self._is_readable(metric), has_baseline=has_baseline, rate=self._rate_of(metric))
-            for metric in self.metrics.values()
+            metric.status(source_available=self._is_readable(metric), has_baseline=has_baseline, rate=self.rates.get(name))
+            for name, metric in self.metrics.items()
         )
         return (*metrics, *(threshold.status() for threshold in self.values.values()))
 
@@ -197,10 +198,7 @@ class Family:
             return self.engines_silent < SILENCE_LIMIT
         return not self._is_silent
 
-    def _rate_of(self, metric: evidence.MetricEvidence) -> float | None:
-        return self.shadow_rate if metric.plan.shadow else self.rate
-
-    def _count(self, delta: readings.Delta, seconds: float) -> None:
+    def _time(self, delta: readings.Delta, seconds: float) -> None:
         shadow = self.canary + attempts.SHADOW_SUFFIX
         measure = readings.Measure.DURATION
         canary = readings.merged(delta.bins(measure, cluster) for cluster in (self.canary, shadow))
@@ -208,15 +206,13 @@ class Family:
             tails.remember(self.durations[0], canary, seconds),
             tails.remember(self.durations[1], delta.bins(measure, self.stable) if self.stable else {}, seconds),
         )
-        if seconds > 0:
-            self.rate = _recent(self.rate, attempts.tally(delta.attempts, self.canary).total / seconds)
-            self.shadow_rate = _recent(self.shadow_rate, attempts.tally(delta.attempts, shadow).total / seconds)
 
     def _verdicts(self) -> Iterator[Any] | tuple[Any, ...]:
         return tuple(metric.verdict(source_available=self._is_readable(metric)) for metric in self.metrics.values())
 
 
 def _recent(known: float | None, latest: float) -> float:
+    latest = max(latest, 0.0)  # requests that waited in vain for one of stable are taken back
     return latest if known is None else _RATE_MEMORY * known + (1 - _RATE_MEMORY) * latest
 
 

@@ -65,8 +65,16 @@ def test_copies_that_fail_are_found_before_any_weight() -> None:
         family.observe(proxy(at, stable=90 * at, shadow=10 * at, bad=5 * at), seconds=1, settling=False)
     found = statuses(family)
     assert (found["errors/shadow"].verdict, found["errors"].n) == (V.FAIL, 0)
-    assert (family.shadow_rate or 0) > 5
-    assert family.rate == 0
+
+
+def test_the_time_that_is_still_needed_is_that_of_the_metrics_own_requests() -> None:
+    """Ten copies a second while stable answers ninety; the metric without requests has no pace yet."""
+    family = opened(planned(ERRORS, steps=(MIRROR, HALF)))
+    for at in range(1, 60):
+        family.observe(proxy(at, stable=90 * at, shadow=10 * at), seconds=1, settling=False)
+    assert 9 < family.rates["slo", "errors/shadow"] <= 10
+    assert family.rates["slo", "errors"] == 0
+    assert "at this rate" not in (statuses(family)["errors"].needs or "")
 
 
 def engine(at: float, *, quick: int, slow: int, bounds: tuple[float, ...] = (300, 500)) -> engines.Reading:
