@@ -246,6 +246,11 @@ class Metric(base.ApiModel):
                 field_path=".regression",
             ),
             base.cel(
+                f"self.require != 'Proof' || !(self.signal.type in {sorted(VALUES)})",
+                f"{_listed(VALUES)} prove nothing: remove require",
+                field_path=".require",
+            ),
+            base.cel(
                 f"!has(self.readings) || self.signal.type in {sorted(VALUES)}",
                 f"readings are of {_listed(VALUES)} only: remove them",
                 field_path=".readings",

@@ -156,9 +156,10 @@ async def scrape(session: aiohttp.ClientSession, target: Target, *, now: Callabl
     """Reads one engine.
 
     Raises:
-        ScrapeError: no answer within `TIMEOUT_SECONDS`, or none that is a page.
-        PageError: the page is damaged.
+        ScrapeError: no answer within `TIMEOUT_SECONDS`, or none that is such a page.
     """
-    return reading_of(
-        vllm.parse(await vllm.fetch(session, target.url, seconds=TIMEOUT_SECONDS), FAMILIES), target.cluster, now()
-    )
+    try:
+        page = vllm.parse(await vllm.fetch(session, target.url, seconds=TIMEOUT_SECONDS), FAMILIES)
+        return reading_of(page, target.cluster, now())
+    except (vllm.ScrapeError, vllm.PageError) as error:
+        raise vllm.ScrapeError(f"Cannot read the metrics of engine {target.address} of {target.cluster}: {error}") from error

@@ -73,7 +73,7 @@ class Poller(Generic[T, R]):
         async with self._slots:
             try:
                 return await self._read(target)
-            except (envoy.ScrapeError, vllm.ScrapeError, vllm.PageError) as error:
+            except (envoy.ScrapeError, vllm.ScrapeError) as error:
                 if target.name not in self._failing:
                     _log.warning("%s", error)
                 return None
