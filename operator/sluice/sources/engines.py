@@ -95,14 +95,13 @@ class Target:
     @property
     def url(self) -> str:
         """Where its metrics are."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self.port}/metrics"
+        return vllm.url_of(self.address, self.port)
 
 
 def target_of(pod: Mapping[str, Any]) -> Target | None:
     """A pod as a target; None when it is no engine of ours or has no address."""
     metadata, status = pod["metadata"], pod.get("status") or {}
-    labels, port = metadata.get("labels") or {}, _port(pod)
+    labels, port = metadata.get("labels") or {}, port_of(pod)
     if not {naming.LABEL_MODEL_DEPLOYMENT, naming.LABEL_REVISION} <= labels.keys() or port is None:
         return None
     if not status.get("podIP") or status.get("phase") != "Running":
@@ -113,7 +112,8 @@ def target_of(pod: Mapping[str, Any]) -> Target | None:
     return Target(metadata["uid"], cluster, status["podIP"], port)
 
 
-def _port(pod: Mapping[str, Any]) -> int | None:
+def port_of(pod: Mapping[str, Any]) -> int | None:
+    """The port of the engine's container; None when there is no such container, as in eval Jobs."""
     for container in pod.get("spec", {}).get("containers") or ():
         if container["name"] == pod_template.CONTAINER:
             for port in container.get("ports") or ():

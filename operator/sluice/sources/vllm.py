@@ -122,6 +122,12 @@ def _series(text: str) -> _Series:
     return _Series(sample.name, tuple(sorted(labels.items())), bound)
 
 
+def url_of(address: str, port: int) -> str:
+    """Where the engine at an IP address shows its metrics."""
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}/metrics"
+
+
 async def fetch(session: aiohttp.ClientSession, url: str, *, seconds: float) -> str:
     """The text of a metrics page. Raises ScrapeError after `seconds`, and for everything that is no such page."""
     try:
