@@ -24,6 +24,7 @@ SECTIONS: Final = (
     ("Why pods of a revision are not ready", "rollout/health.py", "Cause"),
     ("Why pods of a revision differ", "rollout/resolved.py", "Kind"),
     ("What a live metric says", "gates/evidence.py", "Reason"),
+    ("What a metric says that is read now and then", "gates/thresholds.py", "Reason"),
     ("What an eval says", "evals/verdict.py", "Reason"),
     ("Why an eval could not be run", "evals/result.py", "Failure"),
     ("Why a Gateway is as it is", "reconcile/gateways/status.py", "Reason"),

@@ -28,12 +28,24 @@ from sluice.metricsapi import numbers as metrics_numbers
 from sluice.metricsapi import server as metrics_server
 from sluice.observability import http, logs, metrics, watchdog
 from sluice.pki import authority, identity
-from sluice.reconcile import controller, evidence, measure, metrics_api, objects, platform, policies, programmer, traffic, trust
+from sluice.reconcile import (
+    controller,
+    evidence,
+    measure,
+    metrics_api,
+    objects,
+    outside,
+    platform,
+    policies,
+    programmer,
+    traffic,
+    trust,
+)
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
 from sluice.reconcile.models import admission, evals, files, gather
 from sluice.reconcile.models import reconcile as models
-from sluice.sources import envoy, poller
+from sluice.sources import engines, envoy, poller
 from sluice.watches import watches
 from sluice.xds import server
 
@@ -248,6 +260,8 @@ class Replica:
             lookup=self.lookup,
             table=program.table,
             poller=poller.Poller(self._scrape),
+            engines=poller.Poller(self._scrape_engine),
+            outside=outside.Outside(self.cache, self._http, control.verdict_changed),
             port=settings.stats_port,
             clock=self.clock,
             numbers=self.numbers,
@@ -308,13 +322,22 @@ class Replica:
     def _leads(self) -> bool:
         return self.elector.role is election.Role.LEADER
 
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # Several namespaces may ask one host: no cookie of one is another's.
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+    async def _scrape_engine(self, target: engines.Target) -> engines.Reading:
+        return await engines.scrape(self._http(), target, now=self.clock.now)
+
     async def _scrape(self, target: poller.Target) -> envoy.Reading:
         """Reads one proxy as the operator, and only a proxy of that gateway."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession()
         context = self.trust.client_context(*target.gateway)
         with self.numbers.scrape_seconds.labels("/".join(target.gateway)).time():
-            return await envoy.scrape(self._session, target.address, target.port, context, now=self.clock.now)
+            return await envoy.scrape(
+                self._http(), target.address, target.port, context, revisions=target.revisions, now=self.clock.now
+            )
 
     async def _close_session(self) -> None:
         if self._session is not None:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from sluice.metricsapi import pages, windows
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 from tests.support import prometheus
 
@@ -71,7 +72,7 @@ def ours(metric: str, moment: int) -> float:
     """What `sluice metrics` says after the same readings."""
     window = windows.Window()
     for number, name in enumerate(SEQUENCE[: moment + 1]):
-        window.add(pages.parse(page(name)), float(number * INTERVAL))
+        window.add(vllm.parse(page(name), pages.NEEDED), float(number * INTERVAL))
     found = window.value(pod_metrics.ALL[metric])
     assert found is not None
     return found.value

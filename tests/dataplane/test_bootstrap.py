@@ -14,6 +14,7 @@ from cryptography import x509
 
 from sluice.pki import authority, contexts, identity
 from sluice.routing import inputs
+from sluice.sources import envoy
 from tests.support import fleet, ports, upstream
 
 CERTIFICATES = fleet.Certificates()
@@ -51,14 +52,15 @@ async def test_the_operator_reads_counters_and_nothing_else(tmp_path: pathlib.Pa
             assert (await fleet.ask(session, port))[0] == 200
         url, context = f"https://127.0.0.1:{proxy.stats_port}", client(CERTIFICATES.operator())
         async with asyncio.timeout(10):
-            while "envoy_sluice_attempts{" not in (
-                text := (await get(f"{url}/stats/prometheus?filter=^sluice", context=context))[1]
-            ):
+            while ',le="+Inf"} 1' not in (text := (await get(f"{url}/stats/prometheus?filter=^sluice", context=context))[1]):
                 continue
         assert {line.split("{")[0] for line in text.splitlines() if line and not line.startswith("#")} == {
             "envoy_sluice_attempts",
             "envoy_sluice_requests",
+            *(f"envoy_sluice_duration_{part}" for part in ("bucket", "sum", "count")),
         }
+        ((key, bins),) = envoy.parse(text).histograms.items()
+        assert (envoy.parse_histogram(key).revision, sum(bins.values())) == ("prod/chat-1", 1), "it has our buckets"
         for path in ("/", "/config_dump", "/quitquitquit", "/stats", "/ready", "/stats/prometheus/../../config_dump"):
             assert (await get(url + path, context=context))[0] == 404
         assert (await get(url + "/stats/prometheus", method="POST", context=context))[0] == 404

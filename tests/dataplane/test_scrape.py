@@ -15,7 +15,7 @@ import pytest
 from sluice.gates import attempts
 from sluice.pki import authority, contexts, identity
 from sluice.routing import inputs
-from sluice.sources import envoy
+from sluice.sources import accumulator, envoy
 from tests.support import fleet, gateway, ports, upstream
 
 CERTIFICATES = fleet.Certificates()
@@ -118,12 +118,12 @@ async def test_differences_are_exactly_what_the_servers_saw(tmp_path: pathlib.Pa
     total: collections.Counter[str] = collections.Counter()
     async with upstream.running("stable") as (stable,), fleet.operator(CERTIFICATES) as (ads, xds):
         ads.set_resources(fleet.EDGE, fleet.resources(port, split(stable), directory=tmp_path))
-        accumulator = envoy.Accumulator(revisions={STABLE})
+        counted_by = accumulator.Accumulator(revisions={STABLE})
 
         async def look(proxy: fleet.Proxy) -> None:
             name = proxy.directory.name
             reading = await envoy.scrape(session, "127.0.0.1", proxy.stats_port, context())
-            counted = attempts.tally(accumulator.observe({name: reading}), STABLE)
+            counted = attempts.tally(counted_by.observe({name: reading}).attempts, STABLE)
             total.update(bad=counted.bad, good=counted.total - counted.bad)
 
         async def ask(count: int, status: int) -> None:
@@ -138,7 +138,7 @@ async def test_differences_are_exactly_what_the_servers_saw(tmp_path: pathlib.Pa
             async with asyncio.timeout(5):
                 while total.total() < 33:
                     await look(proxy)
-            accumulator = envoy.Accumulator.from_json(accumulator.to_json(), {STABLE})
+            counted_by = accumulator.Accumulator.from_json(counted_by.to_json(), {STABLE})
             await ask(5, 200)
             async with asyncio.timeout(5):
                 while total.total() < 38:

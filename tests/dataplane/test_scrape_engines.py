@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import datetime
 import pathlib
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,8 @@ from sluice.kube import cache as kube_cache
 from sluice.kube import resources
 from sluice.metricsapi import listener, numbers, readings, scraper, selectors
 from sluice.pki import authority
+from sluice.sources import engines as sources
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 from tests.support import engines, ports
 
@@ -66,25 +69,43 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
         ("half a page", HEAD + b"Content-Length: 100\r\n\r\nvllm", ".+"),
         ("no HTTP", b"SSH-2.0\r\n", ".+"),
         ("nothing", b"", ".+"),
-        ("an endless page", HEAD + b"Content-Length: 99999999\r\n\r\n" + b"#" * (scraper.PAGE_LIMIT + 1), "longer than"),
+        ("an endless page", HEAD + b"Content-Length: 99999999\r\n\r\n" + b"#" * (vllm.PAGE_LIMIT + 1), "longer than"),
     ],
 )
 async def test_what_is_no_page_is_an_error(reason: str, answer: bytes, said: str) -> None:
     """The message tells what came instead."""
     async with answering(sending(answer)) as url, aiohttp.ClientSession() as session:
-        with pytest.raises(scraper.ScrapeError, match=said):
-            await scraper.fetch(session, url)
+        with pytest.raises(vllm.ScrapeError, match=said):
+            await vllm.fetch(session, url, seconds=5)
+
+
+async def test_a_recorded_page_of_vllm_is_read_and_another_is_refused_by_name() -> None:
+    """What the gates read, over HTTP; the error names pod and revision."""
+    recorded = (pathlib.Path(__file__).parents[1] / "golden" / "metrics" / "vllm-0.32-busy.txt").read_bytes()
+    async with aiohttp.ClientSession() as session:
+        for page, said in (
+            (recorded, None),
+            (b"process_start_time_seconds x\n", "engine 127.0.0.1 of ml/chat-new: it is not in"),
+        ):
+            head = HEAD + b"Content-Length: %d\r\n\r\n" % len(page)
+            async with answering(sending(head + page)) as url:
+                target = sources.Target("u1", "ml/chat-new", "127.0.0.1", int(url.split(":")[2].split("/")[0]))
+                if said is None:
+                    assert (await sources.scrape(session, target)).cache == pytest.approx(0.0157, abs=1e-4)
+                else:
+                    with pytest.raises(vllm.ScrapeError, match=re.escape(said)):
+                        await sources.scrape(session, target)
 
 
 async def test_an_engine_that_is_silent_is_given_up() -> None:
     """And so is one that is not there."""
     async with answering(silent) as url, aiohttp.ClientSession() as session:
         begun = time.monotonic()
-        with pytest.raises(scraper.ScrapeError, match=r"no answer in 0\.2 s"):
-            await scraper.fetch(session, url, seconds=0.2)
+        with pytest.raises(vllm.ScrapeError, match=r"no answer in 0\.2 s"):
+            await vllm.fetch(session, url, seconds=0.2)
         assert time.monotonic() - begun < 5
-        with pytest.raises(scraper.ScrapeError):
-            await scraper.fetch(session, f"http://127.0.0.1:{ports.free()}/metrics")
+        with pytest.raises(vllm.ScrapeError):
+            await vllm.fetch(session, f"http://127.0.0.1:{ports.free()}/metrics", seconds=5)
 
 
 def pod(name: str, port: int, *, ready: bool = True, version: int = 1) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import aiohttp
 
 from sluice.api import gateway as api
 from sluice.routing import inputs, translate
+from sluice.xds import bootstrap as xds_bootstrap
 from sluice.xds import listener, snapshot
 from sluice.xds import translate as xds_translate
 from sluice.xds.filters import credentials
@@ -183,6 +184,7 @@ def bootstrap(ads_port: int, admin_port: int) -> dict[str, Any]:
         "node": {"id": "test", "cluster": "test"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
         "stats_flush_interval": "0.2s",
+        "stats_config": xds_bootstrap.build_stats_config(),
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",

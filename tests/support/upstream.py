@@ -61,6 +61,8 @@ class Upstream:
         self.mode = Mode.OK
         self.delay = 0.0
         """Seconds before the response's headers."""
+        self.first = 0.0
+        """Seconds between the headers of a stream and its first chunk."""
         self.gap = 0.0
         """Seconds between the chunks of a stream."""
         self.chunks = 3
@@ -145,6 +147,8 @@ class Upstream:
     async def _stream(self, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
+        if self.first:
+            await asyncio.sleep(self.first)
         for index in range(self.chunks):
             if self.mode is Mode.BREAK and index == 1:
                 self.outcomes["broken"] += 1

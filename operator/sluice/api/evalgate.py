@@ -7,78 +7,18 @@ from typing import Annotated, Any, Final, Literal
 
 import pydantic
 
-from sluice.api import base
+from sluice.api import base, live_metric
 from sluice.api import conditions as cond  # a field is named conditions
 
 KIND: Final = "EvalGate"
 PLURAL: Final = "evalgates"
 
 
-class Signal(base.ApiModel):
-    """What is measured, once for each attempt at the gateway."""
-
-    type: Annotated[
-        Literal["ErrorRate"],
-        pydantic.Field(description="ErrorRate: share of attempts that ended with a 5xx or broke."),
-    ]
-
-
-class Limit(base.ApiModel):
-    """An absolute limit."""
-
-    ratio: Annotated[
-        base.Ratio,
-        pydantic.Field(
-            description='Highest acceptable share of bad requests, such as "0.01".',
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!{base.matches(base.RATIO_PATTERN)} || (double(self) > 0.0 && double(self) < 0.5)",
-                    'limit.ratio must be above 0 and below 0.5, such as "0.01"',
-                )
-            ),
-        ),
-    ]
-
-
-class Regression(base.ApiModel):
-    """A limit relative to the stable revision over the same seconds."""
-
-    points: Annotated[
-        base.Percent,
-        pydantic.Field(
-            description='By how many percentage points the rate may exceed that of the stable revision, such as "0.5%".',
-            json_schema_extra=base.validations(
-                base.cel(
-                    f"!{base.matches(base.PERCENT_PATTERN)} || "
-                    "(double(self.replace('%', '')) > 0.0 && double(self.replace('%', '')) <= 25.0)",
-                    'regression.points must be above "0%" and at most "25%", such as "0.5%"',
-                )
-            ),
-        ),
-    ]
-
-
-class Metric(base.ApiModel):
-    """A live metric, judged from the gateway's own counters."""
-
-    name: Annotated[base.DnsLabel, pydantic.Field(description="Name of the metric; unique in the gate.")]
-    signal: Annotated[Signal, pydantic.Field(description="What is measured.")]
-    limit: Annotated[Limit | None, pydantic.Field(description="An absolute limit.")] = None
-    regression: Annotated[Regression | None, pydantic.Field(description="A limit relative to the stable revision.")] = None
-    require: Annotated[
-        Literal["NoHarm", "Proof"],
-        pydantic.Field(
-            description=(
-                "NoHarm: passes once harm of twice the margin is ruled out. Proof: passes once non-inferiority is proven."
-            )
-        ),
-    ] = "NoHarm"
-
-    model_config = pydantic.ConfigDict(
-        json_schema_extra=base.validations(
-            base.cel("has(self.limit) != has(self.regression)", "a metric needs exactly one of limit and regression")
-        )
-    )
+# The live half of a gate, by the names that belong to its kind.
+Metric = live_metric.Metric
+Signal = live_metric.Signal
+Limit = live_metric.Limit
+Regression = live_metric.Regression
 
 
 class Runner(base.ApiModel):

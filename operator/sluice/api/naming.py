@@ -23,6 +23,8 @@ LABEL_EVAL: Final = "sluice.dev/eval"
 LABEL_SECRET_TYPE: Final = "sluice.dev/secret-type"
 """Secrets that the operator may read say so: `sluice.dev/secret-type: api-keys`. It watches no others."""
 SECRET_TYPE_API_KEYS: Final = "api-keys"
+SECRET_TYPE_METRIC_SOURCE: Final = "metric-source"
+"""Credentials for a Prometheus or a webhook that EvalGates ask."""
 
 FIELD_MANAGER: Final = "sluice"
 SIZE_MANAGER: Final = "sluice-size"

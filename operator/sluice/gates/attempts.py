@@ -82,12 +82,15 @@ def classify(key: AttemptKey) -> AttemptClass:
 
 
 def is_evidence(key: AttemptKey) -> bool:
-    """Whether the attempt served ordinary clients: mirrored requests and testers' overrides are counted apart."""
-    return not key.revision.endswith(SHADOW_SUFFIX) and not key.route.endswith(OVERRIDE_SUFFIX)
+    """Whether the attempt was not one of testers, who ask for the canary by themselves."""
+    return not key.route.endswith(OVERRIDE_SUFFIX)
 
 
 def tally(delta: Counters, revision: str) -> Tally:
-    """Bad and counted attempts of one revision (its cluster name) in a difference of counters."""
+    """Bad and counted attempts of one revision in a difference of counters.
+
+    `revision` is its cluster name, or the one of its shadow: copied requests count apart.
+    """
     bad = total = 0
     for key, count in delta.items():
         if key.revision != revision or not is_evidence(key):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sluice.gates import attempts
+from sluice.gates import attempts, readings
 
 
 class ErrorRate:
     """Bad attempts of all that count."""
 
-    def tally(self, delta: attempts.Counters, revision: str) -> attempts.Tally:
+    def tally(self, delta: readings.Delta, revision: str) -> attempts.Tally:
         """Bad and counted requests of a revision (its cluster name) in a difference of counters."""
-        return attempts.tally(delta, revision)
+        return attempts.tally(delta.attempts, revision)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection
 from decimal import Decimal
+from typing import Final
 
-from sluice.api import evalgate
+from sluice.api import durations, live_metric
 from sluice.gates import sequential
+
+DEFAULT_PERCENTILE: Final = 95
+"""Of a latency that names none."""
 
 
 class Require(enum.StrEnum):
@@ -30,11 +34,27 @@ class MetricPlan:
     bound: sequential.Bound
     require: Require
     alpha: float
+    percentile: int | None = None
+    """Of a latency or a length: the bound then speaks of the requests that are above."""
+    threshold: float | None = None
+    """Of an absolute limit on a latency or a length: milliseconds, or tokens, from which on a request is bad."""
+    shadow: bool = False
+    """Whether it is measured on copied requests."""
 
     @property
     def is_relative(self) -> bool:
         """Whether it is held against the stable revision."""
-        return isinstance(self.bound, sequential.Margin)
+        return not isinstance(self.bound, sequential.Limit)
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether what is bad of the canary is sent to stable again, and so makes stable's sample grow."""
+        return self.signal == "ErrorRate" and not self.shadow
+
+    @property
+    def share(self) -> float:
+        """Of the requests that may be slower than the percentile: 0.05 for the 95th."""
+        return slow_share(self.percentile or DEFAULT_PERCENTILE)
 
 
 def percent(text: str) -> float:
@@ -42,35 +62,67 @@ def percent(text: str) -> float:
     return float(Decimal(text.removesuffix("%")) / 100)
 
 
-def bound_of(metric: evalgate.Metric) -> sequential.Bound:
+def slow_share(percentile: int) -> float:
+    """The share of requests above a percentile: 95 -> 0.05."""
+    return (100 - percentile) / 100
+
+
+def bound_of(metric: live_metric.Metric) -> sequential.Bound:
     """What the metric is held against.
 
     Raises:
-        ValueError: neither or both of limit and regression are set, which the CRD refuses.
+        ValueError: neither or both of limit and regression are set, or no member of it, which the CRD refuses.
     """
     match metric.limit, metric.regression:
-        case evalgate.Limit() as limit, None:
-            return sequential.Limit(float(limit.ratio))
-        case None, evalgate.Regression() as regression:
-            return sequential.Margin(percent(regression.points))
+        case live_metric.Limit(ratio=str(ratio)), None:
+            return sequential.Limit(float(ratio))
+        case ((live_metric.Limit(latency=str()) | live_metric.Limit(tokens=int())), None):
+            return sequential.Limit(slow_share(metric.signal.percentile or DEFAULT_PERCENTILE))
+        case None, live_metric.Regression(points=str(points)):
+            return sequential.Margin(percent(points))
+        case None, live_metric.Regression(ratio=str(ratio)):
+            return sequential.Slower(percent(ratio))
     raise ValueError(f"Cannot judge metric {metric.name!r}: it needs exactly one of limit and regression")
 
 
-def build_plans(gates: Iterable[tuple[str, evalgate.EvalGateSpec]], false_rollback: str) -> tuple[MetricPlan, ...]:
-    """Plans of all metrics of a rollout, by gate name; a gate that is named twice counts once.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Live:
+    """A metric that traffic is judged by. `name` is its name in the status."""
 
-    `false_rollback` ("1%"), the chance that a healthy revision is rolled back, is split evenly over all of them, so that
-    it holds for the rollout as a whole.
+    gate: str
+    name: str
+    metric: live_metric.Metric
+    shadow: bool = False
+
+
+def build_plans(live: Collection[Live], false_rollback: float) -> tuple[MetricPlan, ...]:
+    """Plans of all metrics of a rollout that a test can be made of; the others are `thresholds`.
+
+    `false_rollback`, the chance that a healthy revision is rolled back, is split evenly over all of them, so that it
+    holds for the rollout as a whole.
     """
-    metrics = [(name, metric) for name, spec in dict(gates).items() for metric in spec.metrics]
     return tuple(
-        MetricPlan(
-            gate=name,
-            metric=metric.name,
-            signal=metric.signal.type,
-            bound=bound_of(metric),
-            require=Require(metric.require),
-            alpha=percent(false_rollback) / len(metrics),
-        )
-        for name, metric in metrics
+        _build_plan(each, false_rollback / len(live)) for each in live if each.metric.signal.type not in live_metric.VALUES
     )
+
+
+def _build_plan(live: Live, alpha: float) -> MetricPlan:
+    metric = live.metric
+    has_percentile = metric.signal.type in live_metric.TAILS
+    return MetricPlan(
+        gate=live.gate,
+        metric=live.name,
+        signal=metric.signal.type,
+        bound=bound_of(metric),
+        require=Require(metric.require),
+        alpha=alpha,
+        percentile=metric.signal.percentile or DEFAULT_PERCENTILE if has_percentile else None,
+        threshold=_threshold(metric.limit) if metric.limit is not None else None,
+        shadow=live.shadow,
+    )
+
+
+def _threshold(limit: live_metric.Limit) -> float | None:
+    if limit.latency is not None:
+        return round(1000 * durations.seconds(limit.latency), 3)
+    return float(limit.tokens) if limit.tokens is not None else None

@@ -58,7 +58,28 @@ class Limit:
     value: float
 
 
-Bound = Margin | Limit
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slower:
+    """The canary may be slower than stable by the ratio `value`: its rate of slow requests may be stable's, no more.
+
+    The sides call other requests slow (`tails`), so the rates that guesses begin from come with each block.
+    """
+
+    value: float
+
+
+Bound = Margin | Limit | Slower
+
+
+class Points(NamedTuple):
+    """Rates of slow requests that a `Slower` guess begins from, known before the block."""
+
+    stable: float
+    """Stable's."""
+    harm: float
+    """That of a canary which is slower by twice the ratio."""
+    good: float
+    """That of a canary as fast as stable, by the proof's bound."""
 
 
 class Block(NamedTuple):
@@ -139,6 +160,8 @@ def log_factor(bound: Bound, block: Block, guess: float, stable: float) -> float
             return likelihood.log_one(block.canary_bad, block.canary_total, guess, value)
         case Margin(value):
             return likelihood.log_two(block, guess, stable, value)
+        case Slower():
+            return likelihood.log_two(block, guess, stable, 0.0)
 
 
 def harm_log_factor(bound: Bound, block: Block, guess: float, stable: float) -> float:
@@ -146,15 +169,34 @@ def harm_log_factor(bound: Bound, block: Block, guess: float, stable: float) -> 
     return log_factor(bound, block, guess, stable) if guess > null_point(bound, stable) else 0.0
 
 
-def harm_point(bound: Bound, stable: float) -> float:
-    """The rate that must be caught: twice the limit, or stable's plus twice the margin."""
-    point = 2 * bound.value if isinstance(bound, Limit) else stable + 2 * bound.value
+def twice(bound: Bound) -> Bound:
+    """Twice the limit, margin or ratio. A limit above one third goes half of the way to certainty instead."""
+    value = 2 * bound.value
+    return dataclasses.replace(bound, value=min(value, (1 + bound.value) / 2) if isinstance(bound, Limit) else value)
+
+
+def harm_point(bound: Bound, stable: float, points: Points | None = None) -> float:
+    """The rate that must be caught: twice the limit, stable's plus twice the margin, or that of twice the ratio."""
+    match bound:
+        case Limit():
+            point = twice(bound).value
+        case Margin(value):
+            point = stable + 2 * value
+        case Slower():
+            assert points is not None, "no block is judged without"
+            point = max(points.harm, stable + max(0.0005, 0.1 * stable))  # a guess inside the null would be none
     return min(point, HIGHEST_HARM)
 
 
 def null_point(bound: Bound, stable: float) -> float:
     """The highest acceptable rate while stable's is as guessed."""
-    return bound.value if isinstance(bound, Limit) else stable + bound.value
+    match bound:
+        case Limit(value):
+            return value
+        case Margin(value):
+            return stable + value
+        case Slower():
+            return stable
 
 
 def gap_guesses(harm: float) -> tuple[float, ...]:
@@ -166,7 +208,7 @@ def gap_guesses(harm: float) -> tuple[float, ...]:
 
 def gap_log_factor(bound: Bound, block: Block, guesses: tuple[float, ...], stable: float) -> float:
     """Log e-value of a block for the even mixture of the guesses, and of stable as guessed or without a failure."""
-    rates = (stable, stable / 10, stable / 100) if isinstance(bound, Margin) else (stable,)
+    rates = (stable,) if isinstance(bound, Limit) else (stable, stable / 10, stable / 100)
     return likelihood.log_mean_exp([harm_log_factor(bound, block, guess, rate) for guess in guesses for rate in rates])
 
 
@@ -217,15 +259,16 @@ class Harm:
         """The e-process; harm is proven at level alpha once this reaches 1/alpha."""
         return sum(part.wealth for part in self.parts) + max(self.rest, 0.0)
 
-    def observe(self, block: Block, *, gap: bool = False) -> Harm:
-        """With one more block. `gap`: the block covers a time in which nobody looked."""
+    def observe(self, block: Block, *, gap: bool = False, points: Points | None = None) -> Harm:
+        """With one more block. `gap`: it covers a time in which nobody looked. `points`: needed for `Slower`."""
         if not is_comparable(self.bound, block):
             return dataclasses.replace(self, stable=self.stable.plus(block), blocks=self.blocks + 1)
-        harm = harm_point(self.bound, self.stable.rate)
+        rate = points.stable if points is not None else self.stable.rate
+        harm = harm_point(self.bound, rate, points)
         ready = self._restarted(harm) if self.since >= PERIOD else self
         return dataclasses.replace(
             ready,
-            parts=bet(self.bound, ready.parts, block, (harm, self.stable.rate), gap=gap),
+            parts=bet(self.bound, ready.parts, block, (harm, rate), gap=gap),
             stable=self.stable.plus(block),
             blocks=self.blocks + 1,
             since=ready.since + 1,
@@ -286,12 +329,14 @@ class Proof:
     stable: Stable = UNKNOWN
     log_evidence: float = 0.0
 
-    def observe(self, block: Block) -> Proof:
-        """With one more block."""
+    def observe(self, block: Block, *, points: Points | None = None) -> Proof:
+        """With one more block. `points`: needed for `Slower`."""
         log = self.log_evidence
         if is_comparable(self.bound, block):
-            stable = self.stable.rate
-            log += log_factor(self.bound, block, self.guess(), stable)
+            stable = points.stable if points is not None else self.stable.rate
+            guess = self.guess(points)
+            # With nothing between a good canary and the null there is nothing to bet on.
+            log += log_factor(self.bound, block, guess, stable) if points is None or guess < stable else 0.0
         return dataclasses.replace(
             self,
             bad=self.bad + block.canary_bad,
@@ -300,13 +345,19 @@ class Proof:
             log_evidence=max(min(log, likelihood.MOST_LOG_FACTOR), -1e9),
         )
 
-    def guess(self) -> float:
+    def guess(self, points: Points | None = None) -> float:
         """The canary's rate if it is good: as stable's (or half the limit) at first, then as seen, never near the bound."""
-        room = self.bound.value
-        base = self.stable.rate if isinstance(self.bound, Margin) else 0.0
-        start = base if isinstance(self.bound, Margin) else room / 2
+        match self.bound:
+            case Limit(room):
+                start, most = room / 2, room / 2
+            case Margin(room):
+                start, most = self.stable.rate, self.stable.rate + room / 2
+            case Slower():
+                assert points is not None, "no block is judged without"
+                room = max(points.stable - points.good, 1e-6)
+                start, most = points.good, points.stable - room / 2
         strength = PROOF_PRIOR / room
-        return max(min((strength * start + self.bad) / (strength + self.total), base + room / 2), 1e-6)
+        return max(min((strength * start + self.bad) / (strength + self.total), most), 1e-6)
 
     def to_json(self) -> dict[str, Any]:
         """Finite numbers only; `from_json` gives back an equal state."""

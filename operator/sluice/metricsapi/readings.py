@@ -14,7 +14,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from sluice.metricsapi import pages, selectors, targets, windows
+from sluice.metricsapi import selectors, targets, windows
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 
 FRESH_INTERVALS: Final = 3
@@ -71,7 +72,7 @@ class Readings:
         if not names:
             del self._spaces[target.namespace]
 
-    def succeeded(self, target: targets.Target, page: pages.Page, now: float) -> None:
+    def succeeded(self, target: targets.Target, page: vllm.Page, now: float) -> None:
         """The pod was read."""
         if pod := self._pods.get(target):
             pod.window.add(page, now)

@@ -18,21 +18,16 @@ from sluice.kube import resources
 from sluice.metricsapi import numbers as numbers_
 from sluice.metricsapi import pages, readings, targets
 from sluice.observability import logs
+from sluice.sources import vllm
 
 TIMEOUT_SECONDS: Final = 5.0
 CONCURRENCY: Final = 128
 """So many readings at once: with 1,000 pods that all hang, each is still tried every 40 s."""
-PAGE_LIMIT: Final = 4 << 20
-"""A page is some 60 KB for one engine; more than this is no page."""
 JITTER: Final = 0.1
 """By up to this part a pause is shortened at random, so that pods of one rollout are not read in one burst for ever."""
 _SETTLE_SECONDS: Final = 0.2
 
 _log = logs.get(__name__)
-
-
-class ScrapeError(Exception):
-    """A pod could not be read; the message says why."""
 
 
 class Scraper:
@@ -108,7 +103,7 @@ class Scraper:
                 if failing:
                     _log.info("reading the pod again", pod=str(target))
                 failing = False
-            except ScrapeError as error:
+            except vllm.ScrapeError as error:
                 self._store.failed(target, str(error))
                 self._numbers.scrapes.labels("error").inc()
                 if not failing:
@@ -119,28 +114,10 @@ class Scraper:
 
     async def _read(self, target: targets.Target, session: aiohttp.ClientSession) -> None:
         with self._numbers.scrape_seconds.time():
-            text = await fetch(session, target.url)
+            text = await vllm.fetch(session, target.url, seconds=TIMEOUT_SECONDS)
         try:
-            page = pages.parse(text)
-        except pages.PageError as error:
-            raise ScrapeError(str(error)) from error
+            page = vllm.parse(text, pages.NEEDED)
+        except vllm.PageError as error:
+            raise vllm.ScrapeError(str(error)) from error
         self._store.succeeded(target, page, self._clock.monotonic())
         self._numbers.scrapes.labels("ok").inc()
-
-
-async def fetch(session: aiohttp.ClientSession, url: str, *, seconds: float = TIMEOUT_SECONDS) -> str:
-    """The text of a metrics page. Raises ScrapeError after `seconds`, and for everything that is no such page."""
-    try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=seconds), allow_redirects=False) as answer:
-            if answer.status != 200:
-                raise ScrapeError(f"it answered {answer.status}")
-            body = bytearray()
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > PAGE_LIMIT:
-                    raise ScrapeError(f"its page is longer than {PAGE_LIMIT} bytes")
-            return body.decode(errors="replace")
-    except TimeoutError as error:
-        raise ScrapeError(f"no answer in {seconds:g} s") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise ScrapeError(str(error) or type(error).__name__) from error

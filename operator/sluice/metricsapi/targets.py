@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluice.api import naming
-from sluice.workloads import pod_template
+from sluice.sources import engines, vllm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,7 @@ class Target:
     @property
     def url(self) -> str:
         """Where its metrics are."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self.port}/metrics"
+        return vllm.url_of(self.address, self.port)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -40,22 +39,12 @@ def target_of(pod: Mapping[str, Any]) -> Target | None:
     metadata, status = pod["metadata"], pod.get("status") or {}
     labels = metadata.get("labels") or {}
     address = status.get("podIP")
-    port = _port(pod)
+    port = engines.port_of(pod)
     if not {naming.LABEL_MODEL_DEPLOYMENT, naming.LABEL_REVISION} <= labels.keys() or port is None:
         return None
     if not address or metadata.get("deletionTimestamp") or status.get("phase") != "Running" or not _ready(status):
         return None
     return Target(metadata["namespace"], metadata["name"], metadata["uid"], address, port, labels)
-
-
-def _port(pod: Mapping[str, Any]) -> int | None:
-    """The port of the engine's container; None when there is no such container, as in eval Jobs."""
-    for container in pod.get("spec", {}).get("containers") or ():
-        if container["name"] == pod_template.CONTAINER:
-            for port in container.get("ports") or ():
-                if port.get("name") == pod_template.PORT_NAME:
-                    return int(port["containerPort"])
-    return None
 
 
 def _ready(status: Mapping[str, Any]) -> bool:

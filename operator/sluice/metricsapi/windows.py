@@ -11,7 +11,8 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from sluice.metricsapi import pages, quantiles
+from sluice.metricsapi import quantiles
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 
 _T = TypeVar("_T")
@@ -39,7 +40,7 @@ class Step:
     end: float
     histograms: Mapping[str, Mapping[float, float]]
     """Cumulative increase by upper bound, summed over the pod's engines."""
-    counters: Mapping[str, Mapping[pages.Labels, float]]
+    counters: Mapping[str, Mapping[vllm.Labels, float]]
     pending: frozenset[str]
     """Gauges that were above 0 in both readings."""
 
@@ -54,11 +55,11 @@ class Window:
     def __init__(self, length: float = pod_metrics.WINDOW_SECONDS) -> None:
         self._length = length
         self._steps: collections.deque[Step] = collections.deque()
-        self.page: pages.Page | None = None
+        self.page: vllm.Page | None = None
         self.at: float | None = None
         """When the newest page was read, by the clock that `add` is given."""
 
-    def add(self, page: pages.Page, at: float) -> None:
+    def add(self, page: vllm.Page, at: float) -> None:
         """Takes the next reading; `at` rises."""
         if self.page is None or self.at is None or at - self.at > self._length:
             self._steps.clear()
@@ -95,9 +96,9 @@ def _needed(found: _T | None, family: str) -> _T:
     return found
 
 
-def _step(before: pages.Page, start: float, after: pages.Page, end: float) -> Step:
+def _step(before: vllm.Page, start: float, after: vllm.Page, end: float) -> Step:
     restarted = before.started != after.started
-    counters: dict[str, dict[pages.Labels, float]] = {}
+    counters: dict[str, dict[vllm.Labels, float]] = {}
     for family, series in after.counters.items():
         known = {} if restarted else before.counters.get(family, {})
         counters[family] = {labels: _increase(known.get(labels, 0.0), value) for labels, value in series.items()}

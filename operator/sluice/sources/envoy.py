@@ -1,8 +1,7 @@
-"""Counters of attempts from the proxies, and what they counted since the last look.
+"""Counters and histograms of attempts from the proxies, as they stand.
 
-A proxy's counters only ever rise, and begin at zero with its process. `Accumulator` turns their readings into
-differences without counting anything twice: over lost readings, restarts of proxies and restarts of the operator. What
-the attempts mean is `gates.attempts`' business; how Envoy writes them is documented in `xds/filters/attempts.py`.
+A proxy's counters only ever rise, and begin at zero with its process: `accumulator` makes differences of them. What the
+attempts mean is `gates`' business; how Envoy writes them is documented in `xds/filters/attempts.py`.
 """
 
 from __future__ import annotations
@@ -10,27 +9,29 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import math
 import re
 import ssl
 import time
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, NoReturn
 
 import aiohttp
 
-from sluice.gates import attempts
+from sluice.gates import attempts, grid, readings
 
 TIMEOUT_SECONDS: Final = 1.0
 PATH: Final = "/stats/prometheus"
-FILTER: Final = r"^(sluice\.attempts|server\.uptime$)"
+MOST_NAMED: Final = 40
+"""Revisions that a filter names at most: the whole of a bigger gateway is read instead."""
 _ATTEMPTS: Final = "envoy_sluice_attempts{"
 _UPTIME: Final = "envoy_server_uptime{"
+_PREFIX: Final = "envoy_sluice_"
+_BUCKETS: Final = tuple(f"{_PREFIX}{measure}_bucket{{" for measure in readings.Measure)
+_ACTIVE: Final = ("envoy_cluster_upstream_rq_active{", "envoy_cluster_upstream_rq_pending_active{")
+_BOUNDS: Final = (*grid.BOUNDS, math.inf)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\(.)")
-_CLOCK_SLACK: Final = 10.0
-"""Seconds by which clocks of operator replicas may differ, and Envoy's uptime may lag."""
-_UPTIME_GRAIN: Final = 1.0
-"""Seconds by which Envoy's uptime may be too long: it is a difference of whole seconds."""
 
 
 class ScrapeError(Exception):
@@ -47,10 +48,17 @@ class Reading:
     """Seconds since the proxy's process began, as the proxy says: up to one too long, or two too short."""
     series: Mapping[str, int]
     """Labels as the proxy writes them -> attempts since the process began. `parse_key` reads the labels."""
+    histograms: Mapping[str, Mapping[float, int]] = dataclasses.field(default_factory=dict)
+    """Measure and labels as the proxy writes them -> requests by bin. `parse_histogram` reads the key."""
+    active: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Requests in flight or waiting for a connection, by cluster. A cluster that the proxy does not know has none."""
 
     def counters(self) -> attempts.Counters:
         """The attempts by their keys."""
-        return _sum(self.series)
+        sums: collections.Counter[attempts.AttemptKey] = collections.Counter()
+        for labels, count in self.series.items():
+            sums[parse_key(labels)] += count
+        return dict(sums)
 
 
 async def scrape(
@@ -59,21 +67,24 @@ async def scrape(
     port: int,
     context: ssl.SSLContext,
     *,
+    revisions: Collection[str] = (),
     now: Callable[[], float] = time.time,
 ) -> Reading:
     """Reads one proxy's counters over mTLS.
 
     `context` presents the operator's certificate and checks in the handshake that the peer is a proxy of the right
-    gateway (`pki.contexts`); the address is an IP address that proves nothing.
+    gateway (`pki.contexts`); the address is an IP address that proves nothing. `revisions`: cluster names that the answer
+    may be limited to; none: no limit.
 
     Raises:
         ScrapeError: no answer within `TIMEOUT_SECONDS`, another identity, or an answer that is not what it should be.
     """
     host = f"[{address}]" if ":" in address else address
     url = f"https://{host}:{port}{PATH}"
+    query = {"filter": filter_for(revisions)}
     try:
         limits = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with session.get(url, params={"filter": FILTER}, ssl=context, timeout=limits, allow_redirects=False) as answer:
+        async with session.get(url, params=query, ssl=context, timeout=limits, allow_redirects=False) as answer:
             if answer.status != 200:
                 _fail(address, f"it answered {answer.status}")
             text = await answer.text(encoding="utf-8", errors="replace")
@@ -81,31 +92,74 @@ async def scrape(
         _fail(address, f"no answer in {TIMEOUT_SECONDS:g} s")
     except (aiohttp.ClientError, OSError) as error:
         _fail(address, str(error) or type(error).__name__)
-    uptime, series = parse(text)
-    if uptime is None:
+    try:
+        page = parse(text)
+    except ValueError as error:
+        _fail(address, f"its answer is not in Prometheus' text format: {error}")
+    if page.uptime is None:
         _fail(address, "its answer has no uptime")
-    return Reading(now(), uptime, series)
+    return Reading(now(), page.uptime, page.series, page.histograms, page.active)
 
 
-def parse(text: str) -> tuple[int | None, dict[str, int]]:
-    """Uptime and attempt series of an exposition; every other line is skipped unread."""
+def filter_for(revisions: Collection[str]) -> str:
+    """The regular expression by which Envoy chooses what to write: it sees names with the values of all tags in them.
+
+    A histogram of one revision and route is 116 lines, so with many revisions only those that are asked for are read.
+    """
+    if not 0 < len(revisions) <= MOST_NAMED:
+        return r"^(sluice\.(attempts|ttft|duration)\.|server\.uptime$|cluster\..*\.upstream_rq_(pending_)?active$)"
+    names = "|".join(re.escape(name) for name in sorted(revisions))
+    return (
+        rf"^(server\.uptime$|sluice\.(attempts|ttft|duration)\.revision\.({names})(/shadow)?\.route\."
+        rf"|cluster\.({names})(/shadow)?\.upstream_rq_(pending_)?active$)"
+    )
+
+
+@dataclasses.dataclass
+class Page:
+    """What is needed of an exposition."""
+
     uptime: int | None = None
-    series: dict[str, int] = {}
+    series: dict[str, int] = dataclasses.field(default_factory=dict)
+    histograms: dict[str, dict[float, int]] = dataclasses.field(default_factory=dict)
+    active: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def parse(text: str) -> Page:
+    """The numbers of an exposition; lines of others are skipped unread. Raises ValueError for a line of ours that is none.
+
+    A histogram with other buckets than ours is left out: its proxy still runs an older bootstrap.
+    """
+    page = Page()
+    cumulative: dict[str, list[int]] = {}
     for line in text.splitlines():
-        if line.startswith(_ATTEMPTS):
+        if line.startswith(_BUCKETS):
+            # The bounds come in order, and are ours or none of them: only how many there are is looked at.
+            labels, _, end = line[len(_PREFIX) :].rpartition(',le="')
+            cumulative.setdefault(labels, []).append(int(end.rpartition("} ")[2]))
+        elif line.startswith(_ATTEMPTS):
             labels, _, value = line[len(_ATTEMPTS) :].rpartition("} ")
-            series[labels] = int(value)
+            page.series[labels] = int(value)
+        elif line.startswith(_ACTIVE):
+            found = _LABEL.search(line)
+            name = found[2] if found else ""
+            page.active[name] = page.active.get(name, 0) + int(line.rpartition(" ")[2])
         elif line.startswith(_UPTIME):
-            uptime = int(float(line.rpartition(" ")[2]))
-    return uptime, series
+            page.uptime = int(float(line.rpartition(" ")[2]))
+    page.histograms = {labels: _bins(counts) for labels, counts in cumulative.items() if len(counts) == len(_BOUNDS)}
+    return page
+
+
+def _bins(cumulative: Sequence[int]) -> dict[float, int]:
+    """The bins that are not empty."""
+    counts = (count - before for before, count in zip((0, *cumulative), cumulative, strict=False))
+    return {bound: count for bound, count in zip(_BOUNDS, counts, strict=True) if count}
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def parse_key(labels: str) -> attempts.AttemptKey:
     """What a series counts. The same few texts come every second, so each is parsed once."""
-    found = {
-        name: _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else match[1], text) for name, text in _LABEL.findall(labels)
-    }
+    found = _labels(labels)
     code = found.get("code", "")
     return attempts.AttemptKey(
         revision=found.get("revision", ""),
@@ -117,86 +171,18 @@ def parse_key(labels: str) -> attempts.AttemptKey:
     )
 
 
-class Accumulator:
-    """Differences of successive readings of many proxies, since the first or since a persisted state.
-
-    - A proxy that was running before the first reading of all counts from its own first reading on, a younger one from zero.
-    - A reading that failed is no reading: the next difference covers the time between.
-    - A restarted proxy counts from zero again. Its process is known by its uptime, because a counter alone may already be
-      past its old value (a process that lived only seconds and was replaced within ten escapes that). A single series that
-      is gone and comes back (Envoy drops unused ones) counts from zero too.
-    - A proxy that is no longer among the readings is forgotten; what it counted after its last reading is lost.
-
-    `revisions` (cluster names) limits what is counted and persisted.
-    """
-
-    def __init__(self, revisions: Collection[str] | None = None) -> None:
-        self._revisions = frozenset(revisions) if revisions is not None else None
-        self._since: float | None = None
-        self._last: dict[str, Reading] = {}
-
-    def observe(self, readings: Mapping[str, Reading | None]) -> attempts.Counters:
-        """Attempts since the last call. `readings` has every proxy that exists; None: it could not be read."""
-        present = {proxy: self._limited(reading) for proxy, reading in readings.items() if reading is not None}
-        if self._since is None and present:
-            self._since = min(reading.at for reading in present.values())
-        delta: collections.Counter[str] = collections.Counter()
-        for proxy, reading in present.items():
-            before = self._before(proxy, reading)
-            for labels, value in reading.series.items():
-                counted = before.get(labels, 0)
-                delta[labels] += value - counted if value >= counted else value
-        kept = {proxy: last for proxy, last in self._last.items() if proxy in readings}
-        self._last = {**kept, **present}
-        return _sum({labels: count for labels, count in delta.items() if count})
-
-    def to_json(self) -> dict[str, Any]:
-        """The state as plain data. Persist it together with what was made of the differences so far."""
-        return {"since": self._since, "proxies": {proxy: dataclasses.asdict(last) for proxy, last in self._last.items()}}
-
-    @classmethod
-    def from_json(cls, data: Any, revisions: Collection[str] | None = None) -> Accumulator:
-        """Goes on from a persisted state: the first difference covers all that was counted since.
-
-        Damaged data gives a fresh accumulator: what was counted meanwhile is lost, and nothing is counted twice.
-        """
-        made = cls(revisions)
-        try:
-            since = data["since"]
-            last = {
-                str(proxy): Reading(
-                    float(item["at"]), int(item["uptime"]), {str(key): int(value) for key, value in item["series"].items()}
-                )
-                for proxy, item in data["proxies"].items()
-            }
-            made._since = float(since) if since is not None else None
-        except (TypeError, ValueError, KeyError, AttributeError):
-            return cls(revisions)
-        made._last = last
-        return made
-
-    def _before(self, proxy: str, reading: Reading) -> Mapping[str, int]:
-        """What of the reading was counted already."""
-        last = self._last.get(proxy)
-        assert self._since is not None
-        if last is None:
-            return {} if reading.at - reading.uptime + _UPTIME_GRAIN > self._since else reading.series
-        restarted = reading.uptime < last.uptime or reading.at - last.at > reading.uptime + _CLOCK_SLACK
-        return {} if restarted else last.series
-
-    def _limited(self, reading: Reading) -> Reading:
-        if self._revisions is None:
-            return reading
-        series = {labels: value for labels, value in reading.series.items() if parse_key(labels).revision in self._revisions}
-        return dataclasses.replace(reading, series=series)
+@functools.lru_cache(maxsize=1 << 14)
+def parse_histogram(key: str) -> readings.HistogramKey:
+    """What a histogram of `Reading.histograms` measures."""
+    name, _, labels = key.partition("_bucket{")
+    found = _labels(labels)
+    return readings.HistogramKey(readings.Measure(name), found.get("revision", ""), found.get("route", ""))
 
 
-def _sum(series: Mapping[str, int]) -> attempts.Counters:
-    """By key: series that differ only in what a key leaves out (`stream` empty or `false`) are one."""
-    counters: collections.Counter[attempts.AttemptKey] = collections.Counter()
-    for labels, count in series.items():
-        counters[parse_key(labels)] += count
-    return dict(counters)
+def _labels(text: str) -> dict[str, str]:
+    return {
+        name: _ESCAPE.sub(lambda match: "\n" if match[1] == "n" else match[1], value) for name, value in _LABEL.findall(text)
+    }
 
 
 def _fail(address: str, cause: str) -> NoReturn:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sluice.gates import grid
+
 BOOTSTRAP_FILE: Final = "envoy.yaml"
 CERTIFICATE_FILE: Final = "certificate.json"
 AUTHORITY_FILE: Final = "authority.json"
@@ -93,10 +95,16 @@ def build_bootstrap(settings: Settings) -> dict[str, Any]:
             "clusters": [_xds_cluster(settings), _admin_cluster(settings)],
         },
         "stats_flush_interval": "1s",
+        "stats_config": build_stats_config(),
         # Counters of revisions that are gone; those in use keep their count.
         "stats_eviction_interval": "600s",
         "overload_manager": _overload_manager(),
     }
+
+
+def build_stats_config() -> dict[str, Any]:
+    """The buckets of our histograms, which can't change while a proxy runs."""
+    return {"histogram_bucket_settings": [{"match": {"prefix": "sluice."}, "buckets": list(grid.ENVOY_BUCKETS)}]}
 
 
 def _dynamic_resources() -> dict[str, Any]:

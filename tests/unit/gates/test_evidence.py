@@ -188,7 +188,7 @@ def test_the_interval_holds_the_truth() -> None:
         for _ in range(150):
             bad_c, bad_s = sum(rng.random() < 0.03 for _ in range(5)), sum(rng.random() < 0.01 for _ in range(20))
             state = state.observe(sequential.Block(bad_c, 5, bad_s, 20))
-            low, high = state.interval.ends()
+            low, high = state.ends()
             out = out or (low is not None and low > 0.02) or (high is not None and high < 0.02)
         missed += out
     assert missed <= 6

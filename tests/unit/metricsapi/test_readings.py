@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from sluice.metricsapi import pages, readings, selectors, targets
+from sluice.metricsapi import readings, selectors, targets
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 
 WAITING = pod_metrics.ALL[pod_metrics.REQUESTS_WAITING]
@@ -19,8 +20,8 @@ def target(name: str, *, uid: str = "", revision: str = "abc", namespace: str = 
     return targets.Target(namespace, name, uid or name, "10.0.0.1", 8000, {"revision": revision})
 
 
-def page(waiting: float = 1.0) -> pages.Page:
-    return pages.Page(
+def page(waiting: float = 1.0) -> vllm.Page:
+    return vllm.Page(
         {pod_metrics.WAITING: (waiting,)}, {}, {pod_metrics.FIRST_TOKEN: {(("engine", "0"),): {1.0: 0.0, math.inf: 0.0}}}
     )
 
@@ -96,7 +97,7 @@ def test_a_page_without_the_series_refuses_even_for_a_young_pod() -> None:
     """It will not come by waiting."""
     made = store()
     made.add(target("a"), 0.0, initial=False)
-    made.succeeded(target("a"), pages.Page({}, {}, {}), 1.0)
+    made.succeeded(target("a"), vllm.Page({}, {}, {}), 1.0)
     with pytest.raises(readings.NotFreshError, match="vllm:num_requests_waiting"):
         made.ask(WAITING, "ns", ALL, 2.0)
 

@@ -8,25 +8,26 @@ from typing import Final
 
 import pytest
 
-from sluice.metricsapi import pages, windows
+from sluice.metricsapi import windows
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 
 INTERVAL = 15.0
-ONE: Final[pages.Labels] = (("engine", "0"),)
-TWO: Final[pages.Labels] = (("engine", "1"),)
+ONE: Final[vllm.Labels] = (("engine", "0"),)
+TWO: Final[vllm.Labels] = (("engine", "1"),)
 
 
 def page(
     *,
     waiting: tuple[float, ...] = (0.0,),
     running: tuple[float, ...] = (0.0,),
-    first_token: dict[pages.Labels, tuple[float, float, float]] | None = None,
+    first_token: dict[vllm.Labels, tuple[float, float, float]] | None = None,
     answers: dict[tuple[str, str], float] | None = None,
     started: float = 1.0,
-) -> pages.Page:
+) -> vllm.Page:
     """`first_token`: cumulative counts up to 1 s, up to 2 s and of all, by series. `answers`: by method and status."""
     histogram = first_token or {ONE: (0.0, 0.0, 0.0)}
-    return pages.Page(
+    return vllm.Page(
         gauges={pod_metrics.WAITING: waiting, pod_metrics.RUNNING: running, pod_metrics.KV_CACHE: (0.25, 0.75)},
         counters={
             pod_metrics.ANSWERS: {
@@ -41,7 +42,7 @@ def page(
     )
 
 
-def after(*given: pages.Page, interval: float = INTERVAL) -> windows.Window:
+def after(*given: vllm.Page, interval: float = INTERVAL) -> windows.Window:
     window = windows.Window()
     for number, each in enumerate(given):
         window.add(each, number * interval)
@@ -73,7 +74,7 @@ def test_percentiles_need_two_readings() -> None:
 
 def test_percentiles_are_of_the_window_only() -> None:
     """What was slow before does not count."""
-    slow: dict[pages.Labels, tuple[float, float, float]] = {ONE: (0.0, 100.0, 100.0)}
+    slow: dict[vllm.Labels, tuple[float, float, float]] = {ONE: (0.0, 100.0, 100.0)}
     fast = {ONE: (10.0, 110.0, 110.0)}
     assert value(after(page(first_token=slow), page(first_token=fast)), pod_metrics.ttft(50)) == pytest.approx(0.5)
 
@@ -155,7 +156,7 @@ def test_a_long_gap_begins_the_window_anew() -> None:
 
 def test_what_the_page_lacks_is_an_error() -> None:
     """Not zero: another engine, or a version that renamed it."""
-    window = after(pages.Page({}, {}, {}), pages.Page({}, {}, {}))
+    window = after(vllm.Page({}, {}, {}), vllm.Page({}, {}, {}))
     for name in (pod_metrics.REQUESTS_WAITING, pod_metrics.KV_CACHE_USAGE, pod_metrics.ttft(50)):
         with pytest.raises(windows.MissingSeriesError, match="vllm:"):
             value(window, name)
@@ -163,7 +164,7 @@ def test_what_the_page_lacks_is_an_error() -> None:
 
 def test_answers_that_were_never_counted_are_no_errors() -> None:
     """That family appears with the first request."""
-    assert value(after(pages.Page({}, {}, {}), pages.Page({}, {}, {})), pod_metrics.ERROR_RATIO) == 0.0
+    assert value(after(vllm.Page({}, {}, {}), vllm.Page({}, {}, {})), pod_metrics.ERROR_RATIO) == 0.0
 
 
 def test_a_gauge_that_is_no_number_is_missing() -> None:

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from sluice.sources import envoy, poller
-from tests.support import clock
 
 READING = envoy.Reading(1.0, 1, {})
 
@@ -68,24 +67,3 @@ async def test_a_defect_in_a_reader_is_not_hidden() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await poller.Poller(read).round([target("p")])
-
-
-async def test_rounds_keep_their_pace_and_are_not_made_up_for() -> None:
-    """A round that took too long shifts nothing and is followed by one round, not by three."""
-    fake = clock.FakeClock()
-    began: list[float] = []
-    slow = {2.0: 2.5}
-
-    async def read(_: poller.Target) -> envoy.Reading:
-        began.append(fake.monotonic())
-        await fake.sleep(slow.get(fake.monotonic(), 0.1))
-        return READING
-
-    loop = asyncio.create_task(
-        poller.Poller(read, budget=60).run(
-            lambda: [target("p")], lambda _: None, interval=1.0, monotonic=fake.monotonic, sleep=fake.sleep
-        )
-    )
-    await fake.advance(6.5)
-    loop.cancel()
-    assert began == [0.0, 1.0, 2.0, 5.0, 6.0]

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from sluice.metricsapi import pages
+from sluice.sources import vllm
 from sluice.workloads import pod_metrics
 
 RECORDED = pathlib.Path(__file__).resolve().parents[2] / "golden" / "metrics" / "vllm-0.32-busy.txt"
@@ -15,7 +16,7 @@ RECORDED = pathlib.Path(__file__).resolve().parents[2] / "golden" / "metrics" / 
 
 def test_a_page_of_real_vllm() -> None:
     """Recorded under load: each family is found, and no other whose name begins alike."""
-    page = pages.parse(RECORDED.read_text())
+    page = vllm.parse(RECORDED.read_text(), pages.NEEDED)
     assert page.total(pod_metrics.RUNNING) == 4
     assert page.total(pod_metrics.WAITING) == 0
     assert page.highest(pod_metrics.KV_CACHE) == pytest.approx(0.0157, abs=1e-4)
@@ -31,13 +32,14 @@ def test_a_page_of_real_vllm() -> None:
 
 def test_series_of_several_engines_and_models_stay_apart() -> None:
     """Data parallelism: one page, several engines."""
-    page = pages.parse(
+    page = vllm.parse(
         'vllm:num_requests_waiting{engine="0",model_name="a"} 1.0\n'
         'vllm:num_requests_waiting{engine="1",model_name="a"} 2.0\n'
         'vllm:num_requests_waiting_by_reason{engine="0",model_name="a",reason="capacity"} 99.0\n'
         'vllm:time_to_first_token_seconds_bucket{engine="0",le="1.0",model_name="a"} 3.0\n'
         'vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf",model_name="a"} 4.0\n'
-        'vllm:time_to_first_token_seconds_bucket{engine="1",le="+Inf",model_name="a \\"b\\""} 5e0\n'
+        'vllm:time_to_first_token_seconds_bucket{engine="1",le="+Inf",model_name="a \\"b\\""} 5e0\n',
+        pages.NEEDED,
     )
     assert page.gauges == {pod_metrics.WAITING: (1.0, 2.0)}
     histogram = page.histograms[pod_metrics.FIRST_TOKEN]
@@ -57,12 +59,12 @@ def test_series_of_several_engines_and_models_stay_apart() -> None:
 )
 def test_a_damaged_page_is_an_error(text: str) -> None:
     """Not a page with less on it."""
-    with pytest.raises(pages.PageError, match="Prometheus"):
-        pages.parse(text)
+    with pytest.raises(vllm.PageError, match="Prometheus"):
+        vllm.parse(text, pages.NEEDED)
 
 
 def test_other_pages_have_nothing_that_is_needed() -> None:
     """HTML of a proxy, say: what is missing is found out by who needs it."""
-    page = pages.parse("<html>502 Bad Gateway</html>")
-    assert page == pages.Page({}, {}, {})
+    page = vllm.parse("<html>502 Bad Gateway</html>", pages.NEEDED)
+    assert page == vllm.Page({}, {}, {})
     assert page.total(pod_metrics.WAITING) is None
