@@ -11,7 +11,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -19,6 +19,7 @@ import aiohttp
 import sluice.evalrunner.command
 from sluice import settings as settings_
 from sluice.engine import clock as clock_
+from sluice.engine import tasks
 from sluice.kube import cache as kube_cache
 from sluice.kube import client as kube_client
 from sluice.kube import connection, election, errors, lease, resources
@@ -43,7 +44,7 @@ from sluice.reconcile import (
 )
 from sluice.reconcile import lookup as lookup_
 from sluice.reconcile.gateways import reconcile as gateways
-from sluice.reconcile.models import admission, evals, files, gather
+from sluice.reconcile.models import admission, beside, evals, files, gather
 from sluice.reconcile.models import reconcile as models
 from sluice.sources import engines, envoy, poller
 from sluice.watches import watches
@@ -126,7 +127,7 @@ async def run_metrics(settings: settings_.MetricsSettings) -> int:
         web = http.Server(settings.listen_address, settings.http_port, numbers=numbers, missing=lambda: server.missing, dog=dog)
         await web.start()
         try:
-            await _until(stopping, _together(dog.run(), following.run(), server.run()))
+            await tasks.until(stopping, _together(dog.run(), following.run(), server.run()))
         finally:
             await web.stop()
     return 0
@@ -194,31 +195,31 @@ class Replica:
         )
         await web.start()
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self._cancel, asyncio.create_task(dog.run(), name="watchdog"))
+            stack.push_async_callback(tasks.cancel, asyncio.create_task(dog.run(), name="watchdog"))
             stack.push_async_callback(web.stop)
             stack.push_async_callback(self._close_session)
             watching = asyncio.create_task(self.watches.run(), name="watches")
-            stack.push_async_callback(self._cancel, watching)
-            if not await _until(stopping, self._prepare()):
+            stack.push_async_callback(tasks.cancel, watching)
+            if not await tasks.until(stopping, self._prepare()):
                 return
             ads, control = self._build()
             await ads.start(f"{self.settings.listen_address}:{self.settings.xds_port}")
             stack.push_async_callback(ads.stop)
-            stack.push_async_callback(self._cancel, asyncio.create_task(self._keep_trust(ads), name="trust"))
-            stack.push_async_callback(self._cancel, asyncio.create_task(self.recorder.run(), name="events"))
+            stack.push_async_callback(tasks.cancel, asyncio.create_task(self._keep_trust(ads), name="trust"))
+            stack.push_async_callback(tasks.cancel, asyncio.create_task(self.recorder.run(), name="events"))
             self.metrics_api.on_change = self.rules.on_change = control.models_may_have_changed
-            stack.push_async_callback(self._cancel, asyncio.create_task(self.rules.run(), name="platform rules"))
-            stack.push_async_callback(self._cancel, asyncio.create_task(self.metrics_api.run(), name="metrics API"))
+            stack.push_async_callback(tasks.cancel, asyncio.create_task(self.rules.run(), name="platform rules"))
+            stack.push_async_callback(tasks.cancel, asyncio.create_task(self.metrics_api.run(), name="metrics API"))
             elector = asyncio.create_task(self.elector.run(), name="elector")
             follow = asyncio.create_task(self._follow(control), name="roles")
             _log.info("started", identity=self.settings.pod_name, namespace=self.settings.namespace)
             # If one of these ever ends, the process does: a replica that only seems to work is worse than none.
-            await _until(stopping, self._any_ends(elector, follow, watching))
+            await tasks.until(stopping, tasks.any_ends(elector, follow, watching))
             # Work ends before the Lease is given away, so that there is never a second writer.
-            await self._cancel(follow)
+            await tasks.cancel(follow)
             await control.step_down()
             await self.elector.stop()
-            await self._cancel(elector)
+            await tasks.cancel(elector)
             _log.info("stopped", identity=self.settings.pod_name)
 
     async def _prepare(self) -> None:
@@ -255,6 +256,7 @@ class Replica:
             numbers=self.numbers,
         )
         program.on_change = control.say_again
+        beside_ = reconcilers.models.beside
         control.measurer = measure.Measurer(
             cache=self.cache,
             lookup=self.lookup,
@@ -268,7 +270,13 @@ class Replica:
             interval=settings.scrape_interval,
             family_of=reconcilers.models.family_of,
             on_verdict=control.verdict_changed,
+            in_flight=beside_.in_flight,
+            on_empty=control.queue.add,
+            on_look=program.follow_in_flight,
+            is_warming=reconcilers.models.is_settling_in,
         )
+        program.in_flight = beside_.in_flight.most
+        beside_.on_warm = control.queue.add
         return ads, control
 
     def _reconcilers(self, ads: server.AdsServer, program: programmer.Programmer) -> controller.Reconcilers:
@@ -303,6 +311,7 @@ class Replica:
             programmer=program,
             book=evidence.Book(),
             evals=evals.Evals(self.cache, settings.operator_image, self.clock),
+            beside=beside.build(self._http, self.clock),
             recorder=self.recorder,
             clock=self.clock,
             numbers=self.numbers,
@@ -362,32 +371,6 @@ class Replica:
                 ads.set_tls(_tls(self.trust.operator_leaf()))
             except (errors.ApiError, authority.PkiError) as error:
                 _log.error("certificates not looked after", cause=str(error))
-
-    @staticmethod
-    async def _any_ends(*tasks: asyncio.Task[None]) -> None:
-        """Returns when one of them ends, and raises what it raised; they are not cancelled with it."""
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-
-    @staticmethod
-    async def _cancel(task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _until(stopping: asyncio.Event, work: Awaitable[Any]) -> bool:
-    """Waits for the work or the signal to stop, whichever comes first. Returns whether the work ended."""
-    task = asyncio.ensure_future(work)
-    stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        return False
-    task.result()
-    return True
 
 
 def _tls(leaf: authority.Leaf) -> server.Tls:

@@ -72,7 +72,7 @@ class GateStatus(base.ApiModel):
     """What one metric or eval of a gate says of the revision in rollout."""
 
     name: Annotated[str, pydantic.Field(max_length=63, description="The EvalGate, or `default`.")]
-    metric: Annotated[str, pydantic.Field(max_length=63, description="The metric or eval inside the gate.")]
+    metric: Annotated[str, pydantic.Field(max_length=80, description="The metric or eval inside the gate.")]
     verdict: Annotated[Verdict, pydantic.Field(description="What it says.")]
     reason: Annotated[str | None, pydantic.Field(max_length=64, description="Why, for machines.")] = None
     message: Annotated[str | None, pydantic.Field(max_length=1024, description="Why, for people.")] = None

@@ -78,6 +78,8 @@ def classify(key: AttemptKey) -> AttemptClass:
         return AttemptClass.NEITHER
     if key.code >= 500 or (flags & BAD_FLAGS and key.code != 429):
         return AttemptClass.BAD
+    if not key.code and key.revision.endswith(SHADOW_SUFFIX):
+        return AttemptClass.BAD  # no client can end a copy: it got no answer for the whole time that the route allows
     return AttemptClass.GOOD if 200 <= key.code < 400 else AttemptClass.NEITHER
 
 

@@ -52,6 +52,8 @@ class Reason(enum.StrEnum):
     """Inconclusive: the revision answered no request that counts."""
     NO_STABLE_TRAFFIC = "NoStableTraffic"
     """Inconclusive: there is nothing to compare with in the same seconds."""
+    NO_BASELINE_IN_BAKE = "NoBaselineInBake"
+    """Inconclusive: the former revision has no traffic to compare with while the new one bakes. Does not block."""
     NO_BASELINE = "NoBaseline"
     """Inconclusive: the first revision has nothing to be compared with. Does not block."""
     LEARNING = "LearningBaseline"
@@ -203,10 +205,10 @@ class MetricEvidence:
         return (max(bound, bound if low is None else low) if self.failed else low), high
 
     def status(
-        self, *, source_available: bool = True, has_baseline: bool = True, rate: float | None = None
+        self, *, source_available: bool = True, has_baseline: bool = True, baking: bool = False, rate: float | None = None
     ) -> rollout_status.GateStatus:
         """What to tell people. `rate`: canary requests a second just now, for how long it may still take."""
-        verdict, reason = self.verdict(source_available=source_available, has_baseline=has_baseline)
+        verdict, reason = self.verdict(source_available=source_available, has_baseline=has_baseline, baking=baking)
         open_ended = reason in {Reason.NEEDS_MORE_REQUESTS, Reason.NO_DATA, Reason.NO_STABLE_TRAFFIC}
         judged = self.seen.canary_total > 0 and self.interval is not None
         low, high = self.ends()
@@ -223,11 +225,15 @@ class MetricEvidence:
             needs=self._needs(reason, rate) if open_ended or reason is Reason.LEARNING else None,
         )
 
-    def verdict(self, *, source_available: bool = True, has_baseline: bool = True) -> tuple[rollout_status.Verdict, Reason]:
+    def verdict(
+        self, *, source_available: bool = True, has_baseline: bool = True, baking: bool = False
+    ) -> tuple[rollout_status.Verdict, Reason]:
         """The closed rules, first match wins: a proven harm stands whatever else happens; no measurement never passes."""
         verdicts = rollout_status.Verdict
         if self.failed:
             return verdicts.FAIL, Reason.HARM_PROVEN
+        if self.plan.is_relative and baking:
+            return verdicts.INCONCLUSIVE, Reason.NO_BASELINE_IN_BAKE
         if self.plan.is_relative and not has_baseline:
             return verdicts.INCONCLUSIVE, Reason.NO_BASELINE
         if not source_available:

@@ -101,6 +101,7 @@ def message(frozen: plans.MetricPlan, reason: str, seen: sequential.Block, neare
         "NeedsMoreRequests": f"{facts}: not enough for a verdict",
         "NoData": f"The revision answered no {_counted(frozen)} yet",
         "NoStableTraffic": "The stable revision answered no request in the same seconds: nothing to compare with",
+        "NoBaselineInBake": "While the revision bakes, the former one has no traffic to compare with",
         "NoBaseline": "The first revision has nothing to be compared with",
         "LearningBaseline": f"The stable revision answered too few requests to know its p{frozen.percentile}",
         "SourceUnavailable": f"Cannot read {_source(frozen)}: nothing is promoted until they can be read again",

@@ -112,6 +112,7 @@ class Controller:
         await self.queue.stop()
         self._reconcilers.models.table.clear()
         self._reconcilers.models.book.clear()
+        await self._reconcilers.models.beside.stop()
 
     def proxies_changed(self, owner: tuple[str, str]) -> None:
         """A proxy connected, left, acknowledged or refused something."""

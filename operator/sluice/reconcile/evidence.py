@@ -142,10 +142,12 @@ class Family:
         self.looks += 1
         return before != (self.source_ok, self._verdicts())
 
-    def statuses(self, *, has_baseline: bool) -> tuple[rollout_status.GateStatus, ...]:
+    def statuses(self, *, has_baseline: bool, baking: bool = False) -> tuple[rollout_status.GateStatus, ...]:
         """What each metric says."""
         metrics = (
-            metric.status(source_available=self._is_readable(metric), has_baseline=has_baseline, rate=self.rates.get(name))
+            metric.status(
+                source_available=self._is_readable(metric), has_baseline=has_baseline, baking=baking, rate=self.rates.get(name)
+            )
             for name, metric in self.metrics.items()
         )
         return (*metrics, *(threshold.status() for threshold in self.values.values()))

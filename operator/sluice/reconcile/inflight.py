@@ -42,6 +42,11 @@ class InFlight:
         self._asked.setdefault(model, {})[cluster] = now
         return self._loads.get(cluster)
 
+    def most(self, _: naming.ObjectKey, cluster: str) -> float | None:
+        """At the proxy that has most of them, as far as it is known without asking; for the bound of a shield."""
+        load = self._loads.get(cluster)
+        return load.most if load is not None else None
+
     def wanted(self, now: float) -> dict[naming.ObjectKey, frozenset[str]]:
         """The clusters that were asked for lately, by model. What nobody asks for any more is forgotten."""
         for model, clusters in list(self._asked.items()):

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from sluice.api import live_metric, naming
+from sluice.api import live_metric, modeldeployment, naming
 from sluice.engine import clock as clock_
 from sluice.gates import attempts
 from sluice.kube import cache as kube_cache
@@ -27,6 +27,9 @@ from sluice.sources import poller as poller_
 from sluice.workloads import gateway as gateway_objects
 
 _log = logs.get(__name__)
+
+
+def _no_one(_: modeldeployment.ModelDeployment) -> None: ...
 
 
 def _is_never_warming(_: naming.ObjectKey) -> bool:
@@ -57,6 +60,8 @@ class Measurer:
     """Filled with every look."""
     on_empty: Callable[[naming.ObjectKey], None] | None = None
     """Told of each model of which a revision has no request in flight any more."""
+    on_look: Callable[[modeldeployment.ModelDeployment], None] = _no_one
+    """Told of each model in rollout once what is in flight is known."""
     is_warming: Callable[[naming.ObjectKey], bool] = _is_never_warming
     """Whether pods of the revision in rollout were warmed up so lately that their latencies say nothing."""
     _last: float | None = None
@@ -85,6 +90,10 @@ class Measurer:
             if readings.get(target.proxy) is None:
                 self.numbers.scrape_errors.labels("/".join(target.gateway)).inc()
         self._note_loads(clusters, targets, readings)
+        for key in families:
+            model = self.lookup.model(key.namespace, key.name)
+            if model is not None:
+                self.on_look(model)
         self._judge(families, targets, readings, engines)
 
     def _judge(

@@ -94,6 +94,8 @@ class Input:
     """When the traffic last left a revision: when the latest rollout ended."""
     drain_timeout: float = 0.0
     """Seconds that a revision without traffic may go on with requests in flight."""
+    cold: str = ""
+    """Which ready pods of the revision in rollout have not answered their warm-up requests yet. Empty: none."""
     load: capacity.Load | None = None
     """What decides how many pods are needed. None: nobody says, and what Deployments ask for is enough."""
     protect_only: bool = False

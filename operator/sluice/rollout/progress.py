@@ -117,13 +117,18 @@ def go(case: case_.Case, step: plan.StepPlan | None) -> model.Decision:
         return settle.hold(case, reasons.Reason.MEASUREMENT_FAILED, broken, warning=True)
     if case.paused:
         return settle.hold(case, reasons.Reason.PAUSED, _paused(case))
-    lacking = _lacks_capacity(case, step)
+    lacking = _lacks_capacity(case, step) or _is_cold(case)
     return lacking or (promote.begin(case) if step is None else _enter(case, step))
 
 
 def _rises(case: case_.Case, step: plan.StepPlan | None) -> bool:
     """Whether more reaches the revision than now; becoming the stable one counts."""
     return step is None or step.weight > case.rollout.weight or step.mirror > case.rollout.mirror
+
+
+def _is_cold(case: case_.Case) -> model.Decision | None:
+    """Users are not the first to ask an engine."""
+    return settle.hold(case, reasons.Reason.PODS_COLD, f"Warms up: {case.inputs.cold}.") if case.inputs.cold else None
 
 
 def _lacks_capacity(case: case_.Case, step: plan.StepPlan | None) -> model.Decision | None:

@@ -30,6 +30,8 @@ class Reason(enum.StrEnum):
 
     PODS_STARTING = "PodsStarting"
     """Waits for the pods of the revision."""
+    PODS_COLD = "PodsCold"
+    """Waits for the warm-up requests to new pods."""
     PODS_LEAVING = "PodsLeaving"
     """Waits until the pods of an earlier revision are gone."""
     CAPACITY_PENDING = "CapacityPending"

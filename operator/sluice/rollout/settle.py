@@ -15,6 +15,8 @@ from sluice.rollout import case as case_
 from sluice.rollout import labels as labels_
 from sluice.rollout import traffic as rollout_traffic
 
+DRAIN_LOOK: Final = 2.0
+"""Seconds between looks at requests in flight to a revision that is leaving."""
 _FINAL: Final = (rollout_status.Verdict.PASS, rollout_status.Verdict.FAIL)
 
 
@@ -146,5 +148,5 @@ def _evals(case: case_.Case, state: persisted.State | None) -> tuple[case_.Pair,
 def _wake(case: case_.Case, state: persisted.State | None, wanted: float | None, left_at: float | None) -> float | None:
     candidates = [wanted, case.health.recheck_after if case.state is not None else None]
     if state is None and any(True for _ in staying.draining(case, left_at)):
-        candidates.append(staying.drains_for(case, left_at))
+        candidates.append(min(staying.drains_for(case, left_at), DRAIN_LOOK))
     return min((max(0.0, seconds) for seconds in candidates if seconds is not None), default=None)

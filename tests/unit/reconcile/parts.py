@@ -11,8 +11,8 @@ from sluice.api import gateway, modeldeployment, naming
 from sluice.kube import cache as kube_cache
 from sluice.kube import errors, resources
 from sluice.observability import metrics
-from sluice.reconcile import evidence, lookup, objects, platform, programmer, traffic
-from sluice.reconcile.models import admission, evals, files, gather, reconcile
+from sluice.reconcile import evidence, inflight, lookup, objects, platform, programmer, traffic
+from sluice.reconcile.models import admission, beside, evals, files, gather, reconcile
 from sluice.workloads import files as workload_files
 from sluice.workloads import pod_template
 from sluice.xds import proxies
@@ -23,6 +23,16 @@ KEY = naming.ObjectKey(modeldeployment.KIND, "ml", "chat")
 ENGINE_FILES = workload_files.EngineFiles(liveness="probe", hold_headers="middleware")
 DEFAULTS = pod_template.Defaults("engine:test")
 EDGE = naming.ObjectKey(gateway.KIND, "ml", "edge")
+
+
+class InFlight(inflight.InFlight):
+    """Knows at once what is in flight: nothing, unless a test says otherwise."""
+
+    requests: int | None = 0
+
+    def load(self, model: naming.ObjectKey, revision: str, now: float) -> inflight.Load | None:
+        super().load(model, revision, now)
+        return inflight.Load(self.requests, self.requests) if self.requests is not None else None
 
 
 class Api:
@@ -159,6 +169,7 @@ class World:
         self.platform = platform.Platform(self.api, self.cache, "sluice-system", self.clock, numbers, chance=lambda: 0.0)
         admitted = admission.Admission(self.cache, self.platform, DEFAULTS)
         self.programmer = programmer.Programmer(self.cache, self.lookup, table, self.ads)
+        self.in_flight = InFlight()
         self.models = reconcile.ModelReconciler(
             client=self.api,
             gatherer=gather.Gatherer(self.cache, self.lookup, self.api, DEFAULTS, self.files, admitted),
@@ -167,6 +178,7 @@ class World:
             programmer=self.programmer,
             book=evidence.Book(),
             evals=evals.Evals(self.cache, "operator:test", self.clock),
+            beside=beside.Beside(self.clock, self.in_flight),
             recorder=self.recorder,
             clock=self.clock,
             numbers=numbers,

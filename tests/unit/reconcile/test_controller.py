@@ -34,7 +34,7 @@ class Models:
     """Stands in for the reconciler of ModelDeployments: remembers, and fails for one of them."""
 
     def __init__(self, world: parts.World) -> None:
-        self.table, self.book = world.table, world.models.book
+        self.table, self.book, self.beside = world.table, world.models.book, world.models.beside
         self.protected: list[str] = []
         self.reconciled: list[str] = []
         self.waiting = True

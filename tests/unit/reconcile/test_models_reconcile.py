@@ -293,3 +293,18 @@ async def test_evidence_goes_once_the_status_says_that_its_rollout_is_over(world
     await halfway(world)
     names = [obj["metadata"]["name"] for obj in world.cache.list(resources.CONFIG_MAPS)]
     assert len([name for name in names if name.endswith("-evidence")]) == 1
+
+
+async def test_pods_answer_before_they_leave(world: parts.World) -> None:
+    """Also when every proxy knows: what is in flight ends first, or drainTimeout does."""
+    world.apply(parts.edge())
+    world.apply(parts.model(gated=True))
+    await world.reconcile()
+    world.in_flight.requests = 2
+    world.apply(parts.model("file:///two", gated=True))
+    await world.reconcile(12)
+    assert world.status["lastRollout"]["outcome"] == "Promoted"
+    assert len(world.cache.list(resources.DEPLOYMENTS, parts.KEY.namespace)) == 2
+    world.in_flight.requests = 0
+    await world.reconcile()
+    assert len(world.cache.list(resources.DEPLOYMENTS, parts.KEY.namespace)) == 1

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sluice.api import modeldeployment
-from sluice.rollout import model, plan, planning, reasons
+from sluice.rollout import model, plan, planning, reasons, settle
 from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
@@ -87,8 +87,8 @@ def test_a_failed_recreate_brings_the_former_revision_back() -> None:
     assert (crashed.state.phase, crashed.traffic.stable) == (Phase.ROLLING_BACK, "old")
 
     rejected = dataclasses.replace(deciding.NEW, outcome=Label.REJECTED)
-    waits = recreating(Phase.ROLLING_BACK, new=rejected)
-    over = recreating(Phase.ROLLING_BACK, new=without_pods(rejected))
+    waits = recreating(Phase.ROLLING_BACK, old=without_pods(deciding.OLD), new=rejected)
+    over = recreating(Phase.ROLLING_BACK, old=without_pods(deciding.OLD), new=without_pods(rejected))
     assert waits.state is not None
     assert (waits.keep, waits.waiting and waits.waiting.reason) == (frozenset(), reasons.Reason.PODS_LEAVING)
     assert over.state is None
@@ -112,7 +112,7 @@ def test_pods_leave_when_they_have_answered(in_flight: int | None, ago: float, s
     decision = deciding.act(inputs)
 
     assert ("former" in decision.keep) == stays, reason
-    assert decision.wake_after == (50 if stays else None)
+    assert decision.wake_after == (settle.DRAIN_LOOK if stays else None)
     without = deciding.act(dataclasses.replace(inputs, split=model.Split.NONE))
     assert without.keep == {"old"}
 

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Final
 
-from sluice.api import base, durations, modeldeployment, naming, rollout_status
+from sluice.api import durations, naming, rollout_status
 from sluice.engine import clock as clock_
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
@@ -20,6 +20,7 @@ from sluice.observability import logs, metrics
 from sluice.reconcile import evidence, objects, programmer, traffic
 from sluice.reconcile.models import (
     autoscaling,
+    beside,
     copies,
     evals,
     faults,
@@ -31,13 +32,13 @@ from sluice.reconcile.models import (
     sizes,
     status,
     store,
+    telling,
     view,
 )
 from sluice.reconcile.models import objects as model_objects
 from sluice.rollout import causes, decide, persisted, planning, times
 from sluice.rollout import model as rollout
 from sluice.rollout import plan as rollout_plan
-from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import pod_template, revision
 
 _log = logs.get(__name__)
@@ -64,13 +65,12 @@ class ModelReconciler:
     programmer: programmer.Programmer
     book: evidence.Book
     evals: evals.Evals
+    beside: beside.Beside
     recorder: kube_events.Recorder
     clock: clock_.Clock
     numbers: metrics.Metrics
     metrics_api: Callable[[], autoscaling.Trouble | None] = lambda: None
     """What keeps HPAs from reading custom metrics at all, if anything does."""
-    in_flight: Callable[[str], int | None] = lambda _: 0
-    """Requests that a revision (its cluster's name) is answering, over all proxies; None while that is not known."""
     crash_after_decrease: pathlib.Path | None = None
     _written: dict[naming.ObjectKey, float] = dataclasses.field(default_factory=dict)
     """When each status was last written, on the monotonic clock."""
@@ -128,10 +128,17 @@ class ModelReconciler:
         decision = decide.decide(inputs, self.clock.now())
         if decision.order is rollout.Order.PROXIES_FIRST:
             self._send(observed, decision)
-            self._tell(observed, decision.events)
+            telling.tell(self.recorder, observed.model, decision.events)
         elif inputs.sent is None:
             # Nothing is decided here but who serves: the reconcile that may write goes on from what is persisted.
             self._send(observed, dataclasses.replace(decision, state=observed.state))
+
+    def is_settling_in(self, key: naming.ObjectKey) -> bool:
+        """Whether latencies of the revision in rollout say nothing yet, because its pods were warmed just now."""
+        observed = self.gatherer.observe(key.namespace, key.name)
+        if observed is None:
+            return False
+        return beside.is_settling_in(self._state(observed), self._stored_plan(observed), self.clock.now())
 
     def waits_for_proxies(self, key: naming.ObjectKey) -> bool:
         """Whether something goes on once proxies have acknowledged: a rollout, or pods that stay until nobody sends to them."""
@@ -146,6 +153,7 @@ class ModelReconciler:
         self.words.forget(key)
         self._faults.over(key)
         self.resolver.forget(key)
+        self.beside.over(key)
         self.gatherer.forget(key.namespace, key.name)
         self.numbers.forget_rollout(key.namespace, key.name)
 
@@ -194,6 +202,7 @@ class ModelReconciler:
             verdicts=self._verdicts(observed, state, plan, family),
             split=self.gatherer.split(model),
             source_ok=family is None or family.source_ok,
+            cold=self.beside.cold(observed, state, plan, self.gatherer.pods(observed)),
             load=sizes.load(observed.model.spec, revisions, state, self.gatherer.hpas(observed)),
             protect_only=protect_only,
             paused=model.spec.paused,
@@ -227,9 +236,15 @@ class ModelReconciler:
         return not is_stable and observed.target.outcome is not revision.OutcomeLabel.REJECTED
 
     def _revisions(self, observed: gather.Observed) -> tuple[rollout.Revision, ...]:
-        return tuple(self._revision(observed, known) for known in observed.revisions)
+        stable = rollout.stable_revision(observed.revisions)
+        leaves = self._state(observed) is None
+        running = self.gatherer.running(observed.key) if leaves else set()
+        return tuple(
+            self._revision(observed, known, is_leaving=leaves and known is not stable and known.hash in running)
+            for known in observed.revisions
+        )
 
-    def _revision(self, observed: gather.Observed, known: revision.Revision) -> rollout.Revision:
+    def _revision(self, observed: gather.Observed, known: revision.Revision, *, is_leaving: bool) -> rollout.Revision:
         metadata, cache = observed.model.metadata, self.gatherer.cache
         deployment = cache.get(resources.DEPLOYMENTS, metadata.namespace, naming.revision_name(metadata.name, known.hash))
         pods = cache.list(resources.PODS, metadata.namespace, labels=pod_template.revision_labels(metadata.name, known.hash))
@@ -248,7 +263,7 @@ class ModelReconciler:
                 now=self.clock.now(),
             ),
             has_pods=deployment is not None or bool(pods),
-            in_flight=self.in_flight(naming.revision_cluster(metadata.namespace, metadata.name, known.hash)),
+            in_flight=self.beside.requests_in_flight(observed.key, known.hash) if is_leaving else None,
         )
 
     def _open(self, observed: gather.Observed, state: persisted.State, plan: rollout_plan.Plan) -> evidence.Family:
@@ -272,7 +287,8 @@ class ModelReconciler:
         candidate = observed.find(state.revision) if state is not None else None
         if plan is None or candidate is None:
             return ()
-        live = family.statuses(has_baseline=family.stable is not None) if family is not None else ()
+        baking = state is not None and state.phase is rollout_status.Phase.BAKING
+        live = family.statuses(has_baseline=family.stable is not None, baking=baking) if family is not None else ()
         return (*live, *self.evals.statuses(observed, plan, candidate))
 
     # -- apply --------------------------------------------------------------------------------------------------------
@@ -353,7 +369,7 @@ class ModelReconciler:
         )
         self.gatherer.cache.put(resources.MODEL_DEPLOYMENTS, written)
         self._written[observed.key] = self.clock.monotonic()
-        self._show(observed, decided.decision)
+        telling.show(self.numbers, observed.model, decided.decision)
         return None
 
     async def _save_evidence(self, observed: gather.Observed, decided: view.Decided) -> None:
@@ -364,28 +380,8 @@ class ModelReconciler:
         data = store.plan_data(decided.plan) | {evidence.EVIDENCE_KEY: store.dumps(family.to_json())}
         await self.applier.apply(model_objects.build_evidence_config_map(observed.model, state.revision, data))
 
-    def _show(self, observed: gather.Observed, decision: rollout.Decision) -> None:
-        traffic, metadata = decision.traffic, observed.model.metadata
-        shares = {traffic.stable: rollout_traffic.FULL_WEIGHT - traffic.weight, traffic.canary: traffic.weight}
-        self.numbers.set_rollout(
-            metadata.namespace,
-            metadata.name,
-            phase=(decision.state.phase if decision.state is not None else rollout_status.Phase.IDLE).value,
-            weights={known: share / rollout_traffic.FULL_WEIGHT for known, share in shares.items() if known is not None},
-        )
-
     def _announce(self, observed: gather.Observed, decided: view.Decided) -> None:
-        self._tell(observed, decided.decision.events)
+        telling.tell(self.recorder, observed.model, decided.decision.events)
         if decided.decision.state is None and decided.decision.ended is not None:
             self.book.close(observed.key)
-
-    def _tell(self, observed: gather.Observed, events: tuple[rollout.Notice, ...]) -> None:
-        metadata = observed.model.metadata
-        regarding = {
-            "apiVersion": base.API_VERSION,
-            "kind": modeldeployment.KIND,
-            "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
-        }
-        for event in events:
-            type_ = kube_events.Type.WARNING if event.warning else kube_events.Type.NORMAL
-            self.recorder.tell(kube_events.Event(regarding, type_, event.reason, event.message))
+            self.beside.over(observed.key)
