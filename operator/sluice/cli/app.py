@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from sluice.cli import abort, approve, history, pause, promote, rerender, resume, retry, status, undo
+from sluice.cli import abort, approve, explain, history, pause, promote, rerender, resume, retry, status, undo, watch
 
 PROGRAM: Final = "kubectl-sluice"
 
@@ -41,6 +41,8 @@ def _program(
 
 for command in (
     status.status,
+    watch.watch,
+    explain.explain,
     history.history,
     promote.promote,
     approve.approve,

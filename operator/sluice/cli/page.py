@@ -37,7 +37,8 @@ def build(model: view.Model, now: float, *, bars: bool = False, short: bool = Fa
     """The page at `now` (epoch seconds); with `bars` holds are drawn, `short` leaves out conditions and history."""
     parts: list[rich.console.RenderableType] = [_summary(model, now)]
     if model.rollout is not None:
-        parts += ["", steps(model.rollout, now, bars=bars)]
+        if model.rollout.steps:
+            parts += ["", steps(model.rollout, now, bars=bars)]
         parts += _titled("Gates", gates(model.rollout.gates))
     elif model.last_rollout is not None:
         parts += _titled("Gates of the last rollout", gates(model.last_rollout.gates))
@@ -69,7 +70,7 @@ def _facts(model: view.Model, now: float) -> Iterator[tuple[str, rich.text.Text]
     yield "Serves", _text(f"revision {texts.clean(model.stable)}{pods}{at}" if model.stable else "nothing yet")
     ready = model.condition("Ready")
     if ready is not None:
-        yield "Ready", _styled(ready.status) + _text(f" {texts.clean(ready.reason)}: {texts.clean(ready.message)}")
+        yield "Ready", _text(" ").join([_styled(ready.status), _text(because(ready.reason, ready.message))])
     if model.generation > model.observed_generation:
         yield "Note", _text("the operator has not seen the latest change of the spec yet")
     yield from _rollout_facts(model, now)
@@ -86,9 +87,9 @@ def _rollout_facts(model: view.Model, now: float) -> Iterator[tuple[str, rich.te
         if current.reason or current.message:
             yield "Because", _text(because(current.reason, current.message))
     elif last is not None:
-        outcome = _text(f"revision {texts.clean(last.revision)} ") + _styled(last.outcome)
-        outcome += _text(f", {_age(last.finished_at, now)} ago")
-        yield "Last rollout", outcome
+        ago = f", {_age(last.finished_at, now)} ago" if last.finished_at else ""
+        revision = f"revision {texts.clean(last.revision)} "
+        yield "Last rollout", rich.text.Text.assemble(revision, _styled(last.outcome), ago)
         yield "Because", _text(because(last.reason, last.message))
 
 
@@ -100,8 +101,8 @@ def _order_facts(model: view.Model, now: float) -> Iterator[tuple[str, rich.text
         state = "followed" if handled.accepted else "refused"
         what = "/".join(handled.command.split("/")[:2])
         said = f": {texts.clean(handled.message)}" if handled.message else ""
-        by = texts.or_dash(handled.by)
-        yield "Last order", _text(f"{texts.clean(what)} by {by}, {_age(handled.at, now)} ago, {state}{said}")
+        ago = f", {_age(handled.at, now)} ago" if handled.at else ""
+        yield "Last order", _text(f"{texts.clean(what)} by {texts.or_dash(handled.by)}{ago}, {state}{said}")
 
 
 def where(rollout: view.Rollout) -> str:
@@ -181,9 +182,7 @@ def gates(given: Iterable[view.Gate]) -> rich.table.Table:
     """What each gate says, with the numbers that it says it by."""
     table = _table("GATE", "METRIC", "VERDICT", "N", "ESTIMATE", "INTERVAL", "LIMIT", "NEEDS")
     for gate in given:
-        verdict = _styled(gate.verdict)
-        if gate.reason:
-            verdict += _text(f" {texts.clean(gate.reason)}")
+        verdict = rich.text.Text.assemble(_styled(gate.verdict), f" {texts.clean(gate.reason)}" if gate.reason else "")
         cells = (gate.estimate, gate.interval, gate.limit, gate.needs)
         table.add_row(
             _text(texts.clean(gate.name)),

@@ -73,6 +73,12 @@ class Rollout:
     mirror: str = ""
     started_at: str = ""
     step_entered_at: str = ""
+    awaiting_since: str = ""
+    approved_by: str = ""
+    paused_by: str = ""
+    resumed_at: str = ""
+    released: str = ""
+    released_by: str = ""
     reason: str = ""
     message: str = ""
     gates: tuple[Gate, ...] = ()
@@ -157,6 +163,8 @@ class Model:
     conditions: tuple[Condition, ...] = ()
     history: tuple[Entry, ...] = ()
     handled: Handled | None = None
+    paused: bool = False
+    """Whether the spec says so."""
     command: str = ""
     command_by: str = ""
 
@@ -198,6 +206,7 @@ def read(obj: Object) -> Model:
         conditions=tuple(_fill(Condition, each) for each in _objects(status, "conditions")),
         history=tuple(_fill(Entry, each) for each in _objects(status, "history")),
         handled=_fill(Handled, handled) if isinstance(handled, Mapping) else None,
+        paused=(obj.get("spec") or {}).get("paused") is True,
         command=_text(annotations, commands.ANNOTATION),
         command_by=_text(annotations, commands.BY_ANNOTATION),
     )
