@@ -5,6 +5,7 @@ The commands run in this process, by the entry point that the console scripts ca
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import io
@@ -24,7 +25,7 @@ import yaml
 
 from sluice.api import commands, naming
 from sluice.cli import entry, exits
-from tests.support import controlplane
+from tests.support import apiproxy, controlplane
 
 ROOT: Final = pathlib.Path(__file__).resolve().parents[2]
 NAMESPACE: Final = "plugin"
@@ -321,3 +322,91 @@ def test_kubectl_completes_names(desk: Desk) -> None:
     assert name in done.output.splitlines()
     assert done.output.endswith(":4\n")
     assert desk.run("nobody", "kubectl_complete-sluice", "status", "-n", NAMESPACE, "").output == ":4\n"
+
+
+async def _lines(program: asyncio.subprocess.Process, wanted: str) -> str:
+    """Everything that is printed up to a line with these words."""
+    assert program.stdout is not None
+    seen = ""
+    async with asyncio.timeout(SECONDS):
+        while wanted not in seen:
+            line = await program.stdout.readline()
+            assert line, f"it ended: {seen}"
+            seen += line.decode()
+    return seen
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("Promoted", exits.Exit.DONE), ("RolledBack", exits.Exit.ROLLOUT_FAILED)])
+async def test_a_rollout_is_watched_to_its_end_through_faults(
+    desk: Desk, tmp_path: pathlib.Path, outcome: str, code: exits.Exit
+) -> None:
+    """Connections break, versions grow too old: each change is a line all the same, and the exit code is the outcome."""
+    name = desk.model()
+    async with apiproxy.ApiProxy(desk.cluster.kubeconfig, tmp_path) as proxy:
+        command = [str(pathlib.Path(sys.executable).with_name("kubectl-sluice")), "watch", name, "-n", NAMESPACE]
+        program = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "KUBECONFIG": str(proxy.kubeconfig)}, stdout=asyncio.subprocess.PIPE
+        )
+        await _lines(program, "weight 5 %")
+        proxy.expire("modeldeployments")
+        await asyncio.to_thread(desk.patch_status, name, {"rollout": {"step": "canary-25", "weight": "25"}})
+        await _lines(program, "weight 25 %")
+        proxy.cut()
+        await asyncio.to_thread(desk.patch_status, name, {"rollout": {"step": "canary-50", "weight": "50"}})
+        proxy.heal()
+        await _lines(program, "weight 50 %")
+        last = {"revision": CANARY, "outcome": outcome, "reason": "Because", "message": "it was so"}
+        await asyncio.to_thread(desk.patch_status, name, {"rollout": None, "lastRollout": last})
+        async with asyncio.timeout(SECONDS):
+            assert await program.wait() == code
+
+
+def test_a_watch_gives_up_in_time_and_notes_a_deletion(desk: Desk) -> None:
+    """Both with exit codes of their own."""
+    name = desk.model()
+    late = desk.order(BOSS, "watch", name, "--timeout", "1s")
+    assert late.code == exits.Exit.TIMED_OUT
+    assert f"revision {CANARY}: Progressing" in late.output
+    ended: list[Done] = []
+    watching = threading.Thread(target=lambda: ended.append(desk.run(BOSS, "kubectl-sluice", "watch", name, "-n", NAMESPACE)))
+    watching.start()
+    desk.cluster.kubectl("delete", "mdep", name, "-n", NAMESPACE)
+    watching.join()
+    assert ended[0].code == exits.Exit.NOT_FOUND
+
+
+def test_an_explanation_knows_the_pods_and_the_persons_rights(desk: Desk) -> None:
+    """In the scheduler's own words; whoever may not order is told what it takes."""
+    name = desk.model({**STATUS, "rollout": {**ROLLOUT, "phase": "WarmingUp"}})
+    labels = {naming.LABEL_MODEL_DEPLOYMENT: name, naming.LABEL_REVISION: CANARY}
+    spec = {"containers": [{"name": "engine", "image": "vllm"}]}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": f"{name}-{CANARY}", "namespace": NAMESPACE},
+        "spec": {
+            "replicas": 1,
+            "paused": True,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+        "spec": spec,
+    }
+    for obj in (deployment, pod):
+        desk.cluster.kubectl("create", "-f", "-", stdin=json.dumps(obj))
+    why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    status = json.dumps({"status": {"phase": "Pending", "conditions": [why]}})
+    desk.cluster.kubectl("patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", status)
+    boss, editor = desk.order(BOSS, "explain", name), desk.order(EDITOR, "explain", name)
+    assert (boss.code, editor.code) == (exits.Exit.DONE, exits.Exit.DONE)
+    assert f"Revision {CANARY} warms up" in boss.output
+    assert "0/3 nodes are available" in boss.output
+    assert f"- kubectl sluice abort {name} -n {NAMESPACE}: takes the revision back\n" in boss.output
+    assert "(you may not: it takes the verb 'abort' and `patch`)" in editor.output
+    document = json.loads(desk.order(BOSS, "explain", name, "-o", "json").output)
+    assert [order["verb"] for order in document["orders"]] == ["pause", "abort"]
