@@ -13,7 +13,7 @@ from typing import Final
 
 _NO_FILES: Final = ":4"
 """Of kubectl's protocol: what is listed is all there is, so no files are offered beside it."""
-_NEEDED: Final = ("typer", "rich", "cel", "jsonschema")
+_NEEDED: Final = ("typer", "rich", "cel")
 _COMPLETE: Final = "_KUBECTL_SLUICE_COMPLETE"
 
 
