@@ -8,7 +8,22 @@ from typing import Annotated, Final
 
 import typer
 
-from sluice.cli import abort, approve, explain, history, pause, promote, rerender, resume, retry, status, undo, watch
+from sluice.cli import (
+    abort,
+    approve,
+    explain,
+    history,
+    pause,
+    promote,
+    render,
+    rerender,
+    resume,
+    retry,
+    status,
+    undo,
+    validate,
+    watch,
+)
 
 PROGRAM: Final = "kubectl-sluice"
 
@@ -52,5 +67,7 @@ for command in (
     retry.retry,
     undo.undo,
     rerender.rerender,
+    validate.validate,
+    render.render,
 ):
     app.command()(command)

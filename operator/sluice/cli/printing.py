@@ -41,8 +41,8 @@ def console(*, stderr: bool = False) -> rich.console.Console:
 
 
 def say(message: str) -> None:
-    """Something beside the result. Wrapped by the terminal alone, so that it can be searched for."""
-    console(stderr=True).print(rich.text.Text(texts.clean(message, lines=True)), soft_wrap=True)
+    """One line beside the result. Wrapped by the terminal alone, so that it can be searched for."""
+    console(stderr=True).print(rich.text.Text(texts.clean(message)), soft_wrap=True)
 
 
 def document(value: Any, form: Format) -> None:

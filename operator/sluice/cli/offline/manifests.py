@@ -38,12 +38,16 @@ class Manifest:
     @property
     def name(self) -> str:
         """Its name."""
-        return str((self.obj.get("metadata") or {}).get("name") or "")
+        return self._metadata("name")
 
     @property
     def namespace(self) -> str:
         """Its namespace; empty where it does not say."""
-        return str((self.obj.get("metadata") or {}).get("namespace") or "")
+        return self._metadata("namespace")
+
+    def _metadata(self, key: str) -> str:
+        metadata = self.obj.get("metadata")
+        return str(metadata.get(key) or "") if isinstance(metadata, dict) else ""
 
     @property
     def title(self) -> str:
@@ -58,7 +62,7 @@ def read(given: list[str], *, recursive: bool = False) -> list[Manifest]:
         exits.Failure: a file cannot be read, or is not YAML or JSON.
     """
     return [
-        manifest for each in given for source, text in _texts(each, recursive=recursive) for manifest in _parse(source, text)
+        manifest for each in given for source, text in _texts(each, recursive=recursive) for manifest in parse(source, text)
     ]
 
 
@@ -78,7 +82,8 @@ def _texts(given: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
             raise exits.Failure(exits.Exit.USAGE, f"Cannot read {file}: {error}") from error
 
 
-def _parse(source: str, text: str) -> Iterator[Manifest]:
+def parse(source: str, text: str) -> Iterator[Manifest]:
+    """The documents of a text; `source` names it. Raises exits.Failure."""
     try:
         documents = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:

@@ -1,0 +1,101 @@
+"""Whether live metrics get requests enough for a Pass while the steps hold: advice for whoever chooses weights and holds. Pure.
+
+An estimate: it supposes a revision as good as the one that serves, requests that come evenly, and a Pass with 80 % probability.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+from sluice.api import evalgate, modeldeployment
+from sluice.cli.offline import findings, given, together
+from sluice.gates import evidence, plans, sequential, texts
+from sluice.rollout import plan, traffic
+
+Level = findings.Level
+
+DEFAULT_BAD: Final = 0.005
+"""Share of requests that go wrong at the revision that serves, unless somebody knows better."""
+_KNOWN: Final = 10_000.0
+"""Requests that the stable revision's rate is taken to be known from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What is supposed of the traffic."""
+
+    rate: float
+    """Requests a second, of both revisions together."""
+    bad: float = DEFAULT_BAD
+
+
+@dataclasses.dataclass(frozen=True)
+class Exposure:
+    """What a metric gets from one step."""
+
+    step: plan.StepPlan
+    canary: float
+    """Requests a second of the new revision, or copies."""
+    stable: float
+
+
+def advise(item: given.Item[modeldeployment.ModelDeployment], content: given.Given, load: Load) -> Iterator[findings.Finding]:
+    """One finding for each live metric. Nothing where the plan cannot be made: `together` says why."""
+    spec = item.parsed.spec
+    try:
+        made = plan.build_plan(spec, together.gate_specs(item, content), {}, first=False)
+    except plan.PlanError:
+        return
+    if not spec.gateway_refs:
+        return
+    for live in made.live_metrics():
+        seen = tuple(exposures(made, live, load))
+        if seen:
+            level, message = _judge(made, live, seen, load)
+            yield findings.Finding(level, item.title, f"EvalGate {live.pair[0]}, metric {live.pair[1]}", message)
+
+
+def exposures(made: plan.Plan, live: plan.LiveMetric, load: Load) -> Iterator[Exposure]:
+    """The steps that count for a metric, up to the one that it must have passed in."""
+    naming = [index for index, step in enumerate(made.steps) if live.gate in step.gates and (step.mirror > 0) == live.shadow]
+    last = len(made.steps) - 1 if live.gate in made.analysis and not live.shadow else naming[0] if naming else -1
+    for step in made.steps[: last + 1]:
+        share = (step.mirror if live.shadow else step.weight) / traffic.FULL_WEIGHT
+        if share:
+            yield Exposure(step, load.rate * share, load.rate * (1 - step.weight / traffic.FULL_WEIGHT))
+
+
+def requests_needed(live: plan.LiveMetric, seen: tuple[Exposure, ...], load: Load) -> int:
+    """Requests of the new revision until a Pass."""
+    (frozen,) = plans.build_plans([(live.gate, _only(live))], "1%")
+    known = sequential.Stable(load.bad * _KNOWN, (1 - load.bad) * _KNOWN)
+    proof = dataclasses.replace(sequential.Proof(evidence.proof_bound(frozen)), stable=known)
+    canary = sum(each.canary * max(each.step.hold, 1.0) for each in seen)
+    stable = sum(each.stable * max(each.step.hold, 1.0) for each in seen)
+    share = sequential.Block(0, 1_000_000, 0, round(1_000_000 * stable / canary))
+    return texts.proof_need(proof, evidence.proof_alpha(frozen), share)
+
+
+def _only(live: plan.LiveMetric) -> evalgate.EvalGateSpec:
+    return evalgate.EvalGateSpec(metrics=(live.metric,))
+
+
+def _judge(made: plan.Plan, live: plan.LiveMetric, seen: tuple[Exposure, ...], load: Load) -> tuple[Level, str]:
+    needed = requests_needed(live, seen, load)
+    counts = list(itertools.accumulate(each.canary * each.step.hold for each in seen))
+    wants = f"needs about {needed} requests of a good revision for a Pass"
+    for each, count in zip(seen, counts, strict=True):
+        if count >= needed:
+            return Level.ADVICE, f"{wants}, and gets them in step {each.step.name!r} at {load.rate:g} requests/s"
+    last, got = seen[-1], round(counts[-1])
+    longer = (needed - counts[-1]) / last.canary
+    message = (
+        f"{wants}, and gets {got} while the steps hold at {load.rate:g} requests/s: step {last.step.name!r} lasts about "
+        f"{texts.span(longer)} longer. Raise weight or hold of the steps, or the limit"
+    )
+    if longer <= made.step_deadline:
+        return Level.ADVICE, message
+    return Level.WARNING, f"{message}; stepDeadline is over after {texts.span(made.step_deadline)}"
