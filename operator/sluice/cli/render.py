@@ -10,7 +10,7 @@ import typer
 
 from sluice import settings
 from sluice.cli import exits, options, printing, texts, validate
-from sluice.cli.offline import given, manifests, rendering
+from sluice.cli.offline import findings, given, manifests, rendering
 from sluice.reconcile.models import files
 from sluice.workloads import pod_template
 
@@ -35,8 +35,9 @@ def render(
 ) -> None:
     """Prints what would be created for the ModelDeployments of the files."""
     content, found = given.gather(manifests.read(filename, recursive=recursive), namespace or "default")
-    if found:
-        first = "; ".join(f"{each.title}: {each.field}: {each.message}" for each in found[:3])
+    errors = [each for each in found if each.level is findings.Level.ERROR]
+    if errors:
+        first = "; ".join(f"{each.title}: {each.field}: {each.message}" for each in errors[:3])
         raise exits.Failure(exits.Exit.INVALID, f"Cannot render: {first}. `kubectl sluice validate` lists everything")
     if not content.models:
         raise exits.Failure(

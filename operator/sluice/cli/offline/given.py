@@ -60,7 +60,8 @@ def gather(read: Iterable[manifests.Manifest], namespace: str) -> tuple[Given, l
         content.checked += 1
         problems = _problems(manifest)
         if identity in seen:
-            problems.append(schema.Finding("metadata.name", f"{where}/{manifest.name} is there twice: rename or remove one"))
+            message = f"{where}/{manifest.name} is there twice, and the later one wins: rename or remove one"
+            found.append(findings.Finding(findings.Level.WARNING, manifest.title, "metadata.name", message))
         seen.add(identity)
         found += [findings.Finding(findings.Level.ERROR, manifest.title, each.field, each.message) for each in problems]
         if not problems:

@@ -113,9 +113,11 @@ def test_two_models_may_not_claim_one_name_at_one_gateway() -> None:
     assert "'chat' is served through Gateway shop/edge by shop/chat too" in message
 
 
-def test_one_object_twice_is_an_error_and_unknown_kinds_and_versions_are_too() -> None:
+def test_one_object_twice_is_a_warning_and_unknown_kinds_and_versions_are_errors() -> None:
     """What is not ours is not our matter."""
-    assert "is there twice" in found(model(), model())[0][2]
+    ((level, field, message),) = found(model(), model())
+    assert (level, field) == (Level.WARNING, "metadata.name")
+    assert "shop/chat is there twice, and the later one wins" in message
     assert "Unsupported value: 'Modeldeployment'" in found(obj("Modeldeployment", "chat", {}))[0][2]
     older = manifests.Manifest("file.yaml", {**model().obj, "apiVersion": "sluice.dev/v1"})
     assert "use 'sluice.dev/v1alpha1'" in found(older)[0][2]
