@@ -186,15 +186,14 @@ def test_an_order_is_given_and_its_answer_shown(desk: Desk, arguments: tuple[str
 def test_a_refusal_has_its_own_exit_code(desk: Desk) -> None:
     """Also as JSON, on standard output, with the reason beside it for people."""
     name = desk.model()
-    operator = Operator(desk, name, accepted=False, message="the step waits for no approval")
+    refusal = f"Cannot approve revision {CANARY}: step canary-5 needs no approval."
+    operator = Operator(desk, name, accepted=False, message=refusal)
     operator.start()
     done = desk.order(BOSS, "approve", name, "-o", "json")
     operator.join()
     answer = json.loads(done.output)
     assert (done.code, answer["accepted"], answer["handled"]) == (exits.Exit.REFUSED, False, True)
-    assert done.errors == (
-        f"Cannot approve revision {CANARY} of ModelDeployment {NAMESPACE}/{name}: the step waits for no approval\n"
-    )
+    assert done.errors == f"ModelDeployment {NAMESPACE}/{name}: {refusal}\n"
 
 
 def test_an_order_that_nobody_handles_times_out_and_stands(desk: Desk) -> None:

@@ -128,8 +128,9 @@ def judge(answer: Answer, order: Order) -> None:
     """Raises Failure when the order was refused, or not handled in time."""
     if answer.accepted is False:
         cause = answer.message or "the operator refused"
-        message = f"Cannot {answer.verb} revision {answer.revision} of {_title(answer)}: {cause}"
-        raise exits.Failure(exits.Exit.REFUSED, message)
+        if not cause.startswith("Cannot "):  # the operator's answers are whole sentences
+            cause = f"Cannot {answer.verb} revision {answer.revision}: {cause}"
+        raise exits.Failure(exits.Exit.REFUSED, f"{_title(answer)}: {cause}")
     if answer.accepted is None and order.wait is not None:
         raise exits.Failure(
             exits.Exit.TIMED_OUT,

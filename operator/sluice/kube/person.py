@@ -66,18 +66,23 @@ async def load(kubeconfig: pathlib.Path | None = None, context: str | None = Non
         raise connection.NotConfigured(
             f"Cannot find a kubeconfig at {_wanted(kubeconfig)}: name one by --kubeconfig or $KUBECONFIG"
         )
-    configuration = aio_client.Configuration()
+    configuration, named = aio_client.Configuration(), os.pathsep.join(map(str, files))
     try:
         # Several files are joined as kubectl joins them. Nothing is written back: a renewed token is this run's.
         loader = await aio_config.load_kube_config(
-            config_file=os.pathsep.join(map(str, files)),
+            config_file=named,
             context=context or _current_context(files),
             client_configuration=configuration,
             persist_config=False,
         )
         chosen = loader.current_context["context"]
     except (aio_config.ConfigException, OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise connection.NotConfigured(f"Cannot use kubeconfig {os.pathsep.join(map(str, files))}: {error}") from error
+        raise connection.NotConfigured(f"Cannot use kubeconfig {named}: {error}") from error
+    if _is_program(files, chosen.get("user")) and not (configuration.cert_file or await configuration.auth_settings()):
+        # The library goes on without any credentials then, and the API server would speak of `system:anonymous`.
+        raise connection.NotConfigured(
+            f"Cannot use kubeconfig {named}: the exec plugin of user {chosen['user']!r} gave no credentials"
+        )
     return Access(configuration, chosen.get("namespace") or _DEFAULT_NAMESPACE)
 
 
@@ -90,6 +95,12 @@ def contexts(kubeconfig: pathlib.Path | None = None) -> list[str]:
 def _current_context(files: list[pathlib.Path]) -> str | None:
     """That of the first file that has one, as with kubectl."""
     return next((str(found) for content in map(_read, files) if (found := content.get("current-context"))), None)
+
+
+def _is_program(files: list[pathlib.Path], name: object) -> bool:
+    """Whether the credentials of this user come from a program. The first file that has the user counts."""
+    listed = [each for content in map(_read, files) for each in content.get("users") or () if isinstance(each, dict)]
+    return "exec" in next((each.get("user") or {} for each in listed if each.get("name") == name), {})
 
 
 def _read(file: pathlib.Path) -> Mapping[str, Any]:
