@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import pathlib
+import pty
 import subprocess
 import sys
 import threading
@@ -358,6 +359,36 @@ async def test_a_rollout_is_watched_to_its_end_through_faults(
         await asyncio.to_thread(desk.patch_status, name, {"rollout": None, "lastRollout": last})
         async with asyncio.timeout(SECONDS):
             assert await program.wait() == code
+
+
+def test_a_watch_on_a_terminal_keeps_one_page_up_to_date(desk: Desk) -> None:
+    """Drawn in place, and left there as it was at the end."""
+    name = desk.model()
+    controller, terminal = pty.openpty()
+    environment = {
+        **os.environ,
+        "KUBECONFIG": str(desk.people[BOSS]),
+        "TERM": "xterm-256color",
+        "COLUMNS": "120",
+        "LINES": "50",
+    }
+    command = [str(pathlib.Path(sys.executable).with_name("kubectl-sluice")), "watch", name, "-n", NAMESPACE]
+    with subprocess.Popen(command, env=environment, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE) as program:
+        os.close(terminal)
+        shown = b""
+        while b"canary-25" not in shown:
+            shown += os.read(controller, 65536)
+        last = {"revision": CANARY, "outcome": "Promoted", "reason": "AllGatesPass", "message": "all is well"}
+        desk.patch_status(name, {"rollout": None, "lastRollout": last})
+        with contextlib.suppress(OSError):  # how Linux ends the reading of a terminal that nobody has open
+            while more := os.read(controller, 65536):
+                shown += more
+        assert program.stderr is not None
+        said = program.stderr.read().decode()
+    os.close(controller)
+    assert program.returncode == exits.Exit.DONE
+    assert b"Last rollout" in shown
+    assert said.endswith(f"Revision {CANARY} of ModelDeployment {NAMESPACE}/{name}: Promoted. AllGatesPass: all is well\n")
 
 
 def test_a_watch_gives_up_in_time_and_notes_a_deletion(desk: Desk) -> None:

@@ -93,6 +93,7 @@ def _under_way(rollout: view.Rollout) -> Iterator[str]:
         Phase.AWAITING_APPROVAL.value: f'Revision {revision} has passed step "{step}" at {weight}: a person has to approve it.',
         Phase.PAUSED.value: f'Revision {revision} is paused at step "{step}" with {weight}: nothing rises, protection goes on.',
         Phase.PROMOTING.value: f"Revision {revision} has passed everything, gets all traffic and becomes the one that serves.",
+        Phase.BAKING.value: f"Revision {revision} has all traffic and bakes: {texts.or_dash(rollout.previous)} stays warm.",
         Phase.ROLLING_BACK.value: f"Revision {revision} is taken back: it gets no requests any more, and its pods drain.",
     }
     yield said.get(rollout.phase, f"Revision {revision}: {page.where(rollout)}.")
@@ -170,6 +171,8 @@ def _orders(model: view.Model, rollout: view.Rollout | None, now: float) -> Iter
         if step is not None and not rollout.released and step.hold_seconds > (page.elapsed(rollout, now) or 0.0):
             yield Order(Verb.PROMOTE, "promote", "ends the step's hold; its gates are still needed")
         yield Order(Verb.SKIP_STEP, "promote --skip-step", "leaves the step with its gates and approval")
+    if rollout.phase == Phase.BAKING.value:
+        yield Order(Verb.PROMOTE, "promote", "ends the bake: the revision before leaves")
     if rollout.paused_by:
         yield Order(Verb.RESUME, "resume", "ends the pause")
     elif rollout.phase in (*_STEPPED, Phase.WARMING_UP.value):

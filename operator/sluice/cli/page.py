@@ -29,6 +29,8 @@ _STYLES: Final[Mapping[str, str]] = {
     "False": "yellow",
 }
 _DONE, _HERE, _AHEAD = "✓", "▸", "·"
+_PASSED: Final = (rollout_status.Phase.PROMOTING.value, rollout_status.Phase.BAKING.value)
+"""Phases that come after the last step."""
 _BAR: Final = 20
 HISTORY_LINES: Final = 5
 
@@ -84,6 +86,8 @@ def _rollout_facts(model: view.Model, now: float) -> Iterator[tuple[str, rich.te
             "Rollout",
             _text(f"revision {texts.clean(current.revision)}, {where(current)}, for {_age(current.started_at, now)}"),
         )
+        if current.peak_gpus:
+            yield "Needs", _text(f"{texts.counted(current.peak_gpus, 'GPU')} at its height, of both revisions together")
         if current.reason or current.message:
             yield "Because", _text(because(current.reason, current.message))
     elif last is not None:
@@ -129,7 +133,7 @@ def steps(rollout: view.Rollout, now: float, *, bars: bool = False) -> rich.tabl
     table = _table("", "STEP", "WEIGHT", "HOLD", "GATES")
     if bars:
         table.add_column("", no_wrap=True)
-    number = rollout.number
+    number = len(rollout.steps) if rollout.phase in _PASSED else rollout.number
     for index, step in enumerate(rollout.steps):
         mark = _AHEAD if number is None or index > number else _DONE if index < number else _HERE
         cells: list[rich.console.RenderableType] = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pydantic
 
-from sluice.api import commands, durations, modeldeployment, rollout_spec
+from sluice.api import commands, durations, evalgate, modeldeployment, rollout_spec
 from sluice.rollout import plan
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class Rollout:
     started_at: str = ""
     step_entered_at: str = ""
     awaiting_since: str = ""
+    previous: str = ""
+    """The revision that served before, once this one does."""
+    peak_gpus: int = 0
+    """What the rollout needs at its height, of both revisions together; 0: not known."""
     approved_by: str = ""
     paused_by: str = ""
     resumed_at: str = ""
@@ -229,30 +233,43 @@ def _last(given: Any) -> Last | None:
 
 def planned_steps(spec: Object) -> tuple[Step, ...]:
     """The steps that a rollout which starts now would have, for a status that does not say the frozen ones."""
-    rollout = spec.get("rollout") or {}
-    canary = (rollout.get("strategy") or {}).get("canary") or {}
-    if canary.get("steps"):
-        return tuple(_step(each) for each in _objects(canary, "steps"))
     try:
         parsed = modeldeployment.ModelDeploymentSpec.model_validate(spec)
-    except pydantic.ValidationError:
+        gates = {name: evalgate.EvalGateSpec() for name in named_gates(spec.get("rollout"))}
+        made = plan.build_plan(parsed, gates, {}, first=False)
+    except (pydantic.ValidationError, plan.PlanError):
         return ()
-    bare = parsed.model_copy(update={"rollout": rollout_spec.Rollout(analysis=())})
     return tuple(
-        Step(step.name, rollout_spec.weight_text(step.weight), hold=durations.text(step.hold))
-        for step in plan.build_plan(bare, {}, {}, first=False).steps
+        Step(
+            name=step.name,
+            weight=rollout_spec.weight_text(step.weight),
+            mirror=rollout_spec.weight_text(step.mirror) if step.mirror else "",
+            hold=durations.text(step.hold) if step.hold else "",
+            gates=step.gates,
+            approval=step.approval is not None,
+        )
+        for step in made.steps
     )
 
 
+def named_gates(rollout: Any) -> set[str]:
+    """Names of the EvalGates that `spec.rollout` names, of whatever strategy."""
+    if isinstance(rollout, list):
+        return {name for member in rollout for name in named_gates(member)}
+    if not isinstance(rollout, Mapping):
+        return set()
+    here = {_text(each, "name") for key in ("gates", "analysis") for each in _objects(rollout, key)}
+    return here.union(*(named_gates(member) for member in rollout.values()))
+
+
 def _step(given: Object) -> Step:
-    gates = given.get("gates") or ()
-    names = tuple(_text(each, "name") if isinstance(each, Mapping) else str(each) for each in gates)
+    gates = given.get("gates")
     return Step(
         name=_text(given, "name"),
         weight=_text(given, "weight") or "0",
         mirror="" if _text(given, "mirror") == "0" else _text(given, "mirror"),
         hold="" if _text(given, "hold") == "0s" else _text(given, "hold"),
-        gates=names,
+        gates=tuple(map(str, gates)) if isinstance(gates, list) else (),
         approval=bool(given.get("approval")),
     )
 

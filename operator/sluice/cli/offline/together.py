@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sluice.api import evalgate, modeldeployment, ratelimitpolicy
+from sluice.cli import view
 from sluice.cli.offline import findings, given
 from sluice.evals import dataset
 from sluice.rollout import plan
@@ -35,10 +36,7 @@ def check(content: given.Given, *, engine_image: str) -> Iterator[Finding]:
 
 def gates_of(item: given.Item[modeldeployment.ModelDeployment]) -> set[str]:
     """Names of the EvalGates that a ModelDeployment names."""
-    rollout = item.parsed.spec.rollout
-    steps = (rollout.strategy.canary.steps or ()) if rollout.strategy and rollout.strategy.canary else ()
-    references = [*(rollout.analysis or ()), *(gate for step in steps for gate in step.gates or ())]
-    return {reference.name for reference in references}
+    return view.named_gates(item.obj["spec"].get("rollout"))
 
 
 def gate_specs(item: given.Item[modeldeployment.ModelDeployment], content: given.Given) -> dict[str, evalgate.EvalGateSpec]:
