@@ -83,7 +83,8 @@ def _records() -> dict[str, Any]:
                 _rule("apps", "controllerrevisions", "CREATE", "UPDATE", "DELETE"),
                 _rule("", "configmaps", "CREATE", "UPDATE", "DELETE"),
             ],
-            "objectSelector": {"matchExpressions": [{"key": naming.LABEL_MODEL_DEPLOYMENT, "operator": "Exists"}]},
+            # What the operator watches, and so believes. One that has the label before or after the change is meant.
+            "objectSelector": {"matchLabels": {naming.LABEL_MANAGED_BY: naming.MANAGED_BY}},
         },
         "validations": [
             _validation(

@@ -100,7 +100,7 @@ def _wait(condition: Any, what: str) -> None:
 
 def record(cluster: controlplane.ControlPlane, name: str, kind: str = "ConfigMap") -> str:
     """A record as the operator makes it."""
-    labels = {naming.LABEL_MODEL_DEPLOYMENT: "chat", naming.LABEL_REVISION: REVISION, naming.LABEL_OUTCOME: "Rejected"}
+    labels = {naming.LABEL_MANAGED_BY: naming.MANAGED_BY, naming.LABEL_REVISION: REVISION, naming.LABEL_OUTCOME: "Rejected"}
     content: dict[str, Any] = {"apiVersion": "v1", "kind": kind, "data": {"plan": "{}"}}
     if kind == "ControllerRevision":
         content |= {"apiVersion": "apps/v1", "revision": 1}
@@ -249,10 +249,10 @@ def test_records_are_changed_by_the_operator_alone(people: People, kind: str) ->
             "revision": 2,
         }
     )
-    forged["metadata"] = {"name": f"{name}-forged", "labels": {naming.LABEL_MODEL_DEPLOYMENT: "chat"}}
+    forged["metadata"] = {"name": f"{name}-forged", "labels": {naming.LABEL_MANAGED_BY: naming.MANAGED_BY}}
     for refused in (
         people.run(CUSTOM, "label", what, "--overwrite", label),
-        people.run(CUSTOM, "label", what, f"{naming.LABEL_MODEL_DEPLOYMENT}-"),
+        people.run(CUSTOM, "label", what, f"{naming.LABEL_MANAGED_BY}-"),
         people.run(CUSTOM, "delete", what),
         people.run(CUSTOM, "create", "-f", "-", stdin=json.dumps(forged)),
     ):
@@ -263,9 +263,11 @@ def test_records_are_changed_by_the_operator_alone(people: People, kind: str) ->
 
 
 def test_records_of_others_are_left_alone(people: People) -> None:
-    """The policy is about what bears our label."""
+    """The policy is about what bears our label, and nobody else gives it."""
     done = people.run(CUSTOM, "create", "configmap", "of-their-own", "--from-literal=a=b")
     assert done.returncode == 0, done.stderr
+    becoming_ours = people.run(EDITOR, "label", "configmap", "of-their-own", f"{naming.LABEL_MANAGED_BY}={naming.MANAGED_BY}")
+    assert "may not change what Sluice has recorded" in becoming_ours.stderr
     assert people.run(EDITOR, "delete", "configmap", "of-their-own").returncode == 0
 
 

@@ -119,9 +119,9 @@ def show(answer: Answer, order: Order) -> None:
         printing.document(printing.wire(answer), order.form)
     judge(answer, order)
     if order.form is printing.Format.TEXT:
-        said = f": {texts.clean(answer.message)}" if answer.message else ""
+        said = f": {answer.message}" if answer.message else ""
         state = "done" if answer.handled else "ordered, not waited for"
-        sys.stdout.write(f"{_title(answer)}: {answer.verb} of revision {answer.revision} {state}{said}\n")
+        sys.stdout.write(texts.clean(f"{_title(answer)}: {answer.verb} of revision {answer.revision} {state}{said}") + "\n")
 
 
 def judge(answer: Answer, order: Order) -> None:

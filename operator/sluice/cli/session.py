@@ -115,6 +115,7 @@ class Session:
                     async for changed in changes:
                         seen, delay = changed["metadata"]["resourceVersion"], _FIRST_DELAY
                         yield changed
+                await asyncio.sleep(_FIRST_DELAY)  # something between may end every watch at once
                 obj = await self.read(name)
             except (errors.Transient, errors.Expired, errors.Unauthorized) as error:
                 await asyncio.sleep(delay)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sluice.api import commands, naming
-from sluice.cli import options, orders, printing, session
+from sluice.cli import options, orders, printing, session, texts
 from sluice.kube import errors, person
 from sluice.workloads import revision
 
@@ -58,7 +58,7 @@ async def _patch(opened: session.Session, answer: orders.Answer) -> session.Obje
 
 def _for_git(answer: orders.Answer, patch: session.Object | None) -> str:
     if patch is None:
-        return f"Git still asks for another revision: put spec.template of revision {answer.revision} there.\n"
+        return f"Git still asks for another revision: put spec.template of revision {texts.clean(answer.revision)} there.\n"
     return (
         "Git still asks for another revision. The next change of spec.template ends this; to keep it, put this into the file:\n"
         f"---\n{printing.to_yaml(patch)}"
