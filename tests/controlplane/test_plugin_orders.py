@@ -6,6 +6,7 @@ import contextlib
 import io
 
 import pytest
+import yaml
 
 from sluice.cli import entry, exits
 from tests.support import world
@@ -61,3 +62,15 @@ def test_a_rollout_is_aborted_and_tried_again(namespace: world.World) -> None:
     assert sluice(namespace, "retry", "chat")[0] == exits.Exit.DONE
     status = namespace.status("it is tried again", lambda status: (status.get("rollout") or {}).get("revision") == revision)
     assert status["lastHandledCommand"]["accepted"] is True
+
+
+def test_what_was_promoted_is_undone(namespace: world.World) -> None:
+    """The former revision serves again, and what is printed for Git is its template."""
+    namespace.apply(world.model("file:///models/one"))
+    former = namespace.ready()["stableRevision"]
+    namespace.apply(world.model("file:///models/two"))
+    namespace.status("the second serves", lambda status: status["stableRevision"] != former and not status.get("rollout"))
+    code, said = sluice(namespace, "undo", "chat")
+    assert code == exits.Exit.DONE, said
+    assert yaml.safe_load(said.partition("---\n")[2])["spec"]["template"]["model"]["source"] == "file:///models/one"
+    namespace.status("the first serves", lambda status: status["stableRevision"] == former and not status.get("rollout"))

@@ -151,6 +151,8 @@ def _open_gates(rollout: view.Rollout) -> Iterator[str]:
 
 
 def _trouble(model: view.Model) -> Iterator[str]:
+    if model.undone is not None:
+        yield f"A person went back to {page.undone(model.undone)}"
     for condition in model.conditions:
         good = _QUIET.get(condition.type, "False")
         if good and condition.status != good:

@@ -75,6 +75,8 @@ def _facts(model: view.Model, now: float) -> Iterator[tuple[str, rich.text.Text]
         yield "Ready", _text(" ").join([_styled(ready.status), _text(because(ready.reason, ready.message))])
     if model.generation > model.observed_generation:
         yield "Note", _text("the operator has not seen the latest change of the spec yet")
+    if model.undone is not None:
+        yield "Holds", _text(undone(model.undone))
     yield from _rollout_facts(model, now)
     yield from _order_facts(model, now)
 
@@ -107,6 +109,12 @@ def _order_facts(model: view.Model, now: float) -> Iterator[tuple[str, rich.text
         said = f": {texts.clean(handled.message)}" if handled.message else ""
         ago = f", {_age(handled.at, now)} ago" if handled.at else ""
         yield "Last order", _text(f"{texts.clean(what)} by {texts.or_dash(handled.by)}{ago}, {state}{said}")
+
+
+def undone(given: view.Undone) -> str:
+    """What a person went back to."""
+    by = f", by {texts.clean(given.by)}" if given.by else ""
+    return f"revision {texts.clean(given.held)} in place of {texts.clean(given.revision)}, until spec.template changes{by}"
 
 
 def where(rollout: view.Rollout) -> str:

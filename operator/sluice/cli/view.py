@@ -151,6 +151,16 @@ class Handled:
 
 
 @dataclasses.dataclass(frozen=True)
+class Undone:
+    """What a person has undone, until the template changes."""
+
+    revision: str
+    held: str
+    """The revision in its place."""
+    by: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """The ModelDeployment."""
 
@@ -167,6 +177,7 @@ class Model:
     conditions: tuple[Condition, ...] = ()
     history: tuple[Entry, ...] = ()
     handled: Handled | None = None
+    undone: Undone | None = None
     paused: bool = False
     """Whether the spec says so."""
     command: str = ""
@@ -195,7 +206,7 @@ def read(obj: Object) -> Model:
     """The view of an object."""
     metadata, status = obj.get("metadata") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
-    handled = status.get("lastHandledCommand")
+    handled, undone = status.get("lastHandledCommand"), status.get("undone")
     return Model(
         namespace=_text(metadata, "namespace"),
         name=_text(metadata, "name"),
@@ -210,6 +221,7 @@ def read(obj: Object) -> Model:
         conditions=tuple(_fill(Condition, each) for each in _objects(status, "conditions")),
         history=tuple(_fill(Entry, each) for each in _objects(status, "history")),
         handled=_fill(Handled, handled) if isinstance(handled, Mapping) else None,
+        undone=_fill(Undone, undone) if isinstance(undone, Mapping) else None,
         paused=(obj.get("spec") or {}).get("paused") is True,
         command=_text(annotations, commands.ANNOTATION),
         command_by=_text(annotations, commands.BY_ANNOTATION),
