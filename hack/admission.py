@@ -42,32 +42,37 @@ def _commands() -> dict[str, Any]:
             _variable("verb", "variables.command.split('/')[0]"),
             _variable("permission", f"{{{permissions}}}[variables.verb]"),
         ],
-        "validations": [
-            _validation(
-                "!variables.isNew || variables.isWellFormed",
-                f"annotation {commands.ANNOTATION} must be of the form <verb>/<revision>/<uuid>, the verb one of "
-                f"{names.replace('|', ', ')}: give orders by kubectl sluice",
-            ),
-            _validation(
-                "!variables.isNew || variables.by == request.userInfo.username",
-                f"annotation {commands.BY_ANNOTATION} must name who gives the order, '{{request.userInfo.username}}', and it "
-                "is '{variables.by}'. In a copy of an object remove both annotations: an order is no part of it",
-            ),
-            _validation(
-                "variables.isNew || variables.by == (variables.command == '' ? '' : variables.byBefore)",
-                f"annotation {commands.BY_ANNOTATION} belongs to {commands.ANNOTATION}: it changes with a new order only, and "
-                "goes with it",
-            ),
-            _validation(
-                "!variables.isNew || !variables.isWellFormed || "
-                f"{_KIND}.namespace(request.namespace).name(object.metadata.name).check(variables.permission).allowed()",
-                "user '{request.userInfo.username}' may not order '{variables.verb}': it takes the verb "
-                f"'{{variables.permission}}' on {modeldeployment.PLURAL}.{base.GROUP}, which the role admin and the "
-                "ClusterRole sluice-order have",
-                reason="Forbidden",
-            ),
-        ],
+        "validations": _command_rules(names.replace("|", ", ")),
     }
+
+
+def _command_rules(verbs: str) -> list[dict[str, str]]:
+    """What holds for a new order; `verbs` lists those that there are."""
+    return [
+        _validation(
+            "!variables.isNew || variables.isWellFormed",
+            f"annotation {commands.ANNOTATION} must be of the form <verb>/<revision>/<uuid>, the verb one of "
+            f"{verbs}: give orders by kubectl sluice",
+        ),
+        _validation(
+            "!variables.isNew || variables.by == request.userInfo.username",
+            f"annotation {commands.BY_ANNOTATION} must name who gives the order, '{{request.userInfo.username}}', and it "
+            "is '{variables.by}'. In a copy of an object remove both annotations: an order is no part of it",
+        ),
+        _validation(
+            "variables.isNew || variables.by == (variables.command == '' ? '' : variables.byBefore)",
+            f"annotation {commands.BY_ANNOTATION} belongs to {commands.ANNOTATION}: it changes with a new order only, and "
+            "goes with it",
+        ),
+        _validation(
+            "!variables.isNew || !variables.isWellFormed || "
+            f"{_KIND}.namespace(request.namespace).name(object.metadata.name).check(variables.permission).allowed()",
+            "user '{request.userInfo.username}' may not order '{variables.verb}': it takes the verb "
+            f"'{{variables.permission}}' on {modeldeployment.PLURAL}.{base.GROUP}, which the role admin and the "
+            "ClusterRole sluice-order have",
+            reason="Forbidden",
+        ),
+    ]
 
 
 def _records() -> dict[str, Any]:

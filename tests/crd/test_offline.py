@@ -5,6 +5,9 @@ The expectations are those that test_files.py holds against a real API server. T
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -13,12 +16,14 @@ import pytest
 import yaml
 
 from sluice.api import crdgen
+from sluice.cli import entry, exits
 from sluice.cli.offline import cel, given, schema
 
 HERE: Final = pathlib.Path(__file__).parent
 ACCEPTED: Final = sorted((HERE / "accepted").glob("*.yaml"))
 REJECTED: Final = sorted((HERE / "rejected").glob("*.yaml"))
 EXAMPLES: Final = sorted((HERE.parents[1] / "examples").glob("*.yaml"))
+EXAMPLES_BY_NAME: Final = {path.stem: str(path) for path in EXAMPLES}
 EXPECT: Final = "# expect: "
 TWO_MISTAKES: Final = {"gateway-backend-has-the-member-of-its-type"}
 """As in test_files.py."""
@@ -55,10 +60,10 @@ def test_what_the_api_server_rejects_is_rejected_in_its_words(path: pathlib.Path
 
 def rules(node: Mapping[str, Any]) -> Iterator[str]:
     """Every expression of one part of a schema."""
-    for entry in node.get("x-kubernetes-validations", ()):
-        yield entry["rule"]
-        if "messageExpression" in entry:
-            yield entry["messageExpression"]
+    for given_rule in node.get("x-kubernetes-validations", ()):
+        yield given_rule["rule"]
+        if "messageExpression" in given_rule:
+            yield given_rule["messageExpression"]
 
 
 @pytest.mark.parametrize("kind", crdgen.KINDS, ids=lambda kind: kind.kind)
@@ -81,3 +86,34 @@ def nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for below in ("items", "additionalProperties"):
         if below in node:
             yield from nodes(node[below])
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of one command."""
+    output, problems = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(problems), pytest.raises(SystemExit) as ended:
+        entry.main(list(arguments))
+    return int(ended.value.code or 0), output.getvalue(), problems.getvalue()
+
+
+def test_exit_codes_say_what_was_found(tmp_path: pathlib.Path) -> None:
+    """Errors always, warnings if they are to be errors, unreadable files by another code."""
+    good, warned = EXAMPLES_BY_NAME["evalgate"], EXAMPLES_BY_NAME["modeldeployment"]
+    assert run("validate", "-f", good)[0] == exits.Exit.DONE
+    assert run("validate", "-f", warned)[0] == exits.Exit.DONE
+    assert run("validate", "-f", warned, "--strict")[0] == exits.Exit.INVALID
+    code, said, _ = run("validate", "-f", str(HERE / "rejected"), "-o", "json")
+    assert code == exits.Exit.INVALID
+    assert json.loads(said)["checked"] == len(REJECTED)
+    assert run("validate", "-f", str(tmp_path))[0] == exits.Exit.USAGE
+    assert run("validate", "-f", str(tmp_path / "missing.yaml"))[0] == exits.Exit.USAGE
+
+
+def test_what_cannot_be_rendered_says_why(tmp_path: pathlib.Path) -> None:
+    """A file that is not given, a file that is wrong, and no ModelDeployment at all."""
+    code, _, problems = run("render", "-f", str(HERE / "accepted" / "modeldeployment-files-and-chat-template.yaml"))
+    assert (code, "is not among the files" in problems) == (exits.Exit.INVALID, True)
+    code, _, problems = run("render", "-f", str(HERE / "rejected" / "modeldeployment-needs-a-model.yaml"))
+    assert (code, "spec.template.model: Required value" in problems) == (exits.Exit.INVALID, True)
+    assert run("render", "-f", EXAMPLES_BY_NAME["evalgate"])[0] == exits.Exit.NOT_FOUND
+    assert run("render", "-f", EXAMPLES_BY_NAME["modeldeployment"], "-o", "json")[0] == exits.Exit.DONE

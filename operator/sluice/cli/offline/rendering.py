@@ -43,24 +43,37 @@ def render(
     )
     owner = objects.owner_of(model)
     place: Mapping[str, Any] = {"namespace": item.namespace, "name": item.name, "owner": owner}
-    neighbours = guards.Neighbours(
-        gateways=tuple(sorted((ref.namespace or item.namespace, ref.name) for ref in model.spec.gateway_refs)),
-        operator_namespace=operator_namespace,
-        openshift=defaults.openshift,
-    )
-    promoted = rollout.Decision(
-        state=None,
-        traffic=traffic.Traffic(stable=made.hash, canary=None, weight=0),
-        order=rollout.Order.STATUS_FIRST,
-        stable=made.hash,
-        keep=frozenset({made.hash}),
-    )
     built = [
         revision.build_controller_revision(made, **place),
         files.build_config_map(revision_hash=made.hash, contents=contents, **place),
-        *objects.build_revision_objects(model, [made], promoted, autoscaling.decide(model.spec, (), None, now), neighbours),
+        *objects.build_revision_objects(
+            model,
+            [made],
+            _promoted(made.hash),
+            autoscaling.decide(model.spec, (), None, now),
+            _neighbours(item, operator_namespace, openshift=defaults.openshift),
+        ),
     ]
     return [_without_owner(obj) for obj in built]
+
+
+def _promoted(revision_hash: str) -> rollout.Decision:
+    """What there is to keep once the first revision serves."""
+    return rollout.Decision(
+        state=None,
+        traffic=traffic.Traffic(stable=revision_hash, canary=None, weight=0),
+        order=rollout.Order.STATUS_FIRST,
+        stable=revision_hash,
+        keep=frozenset({revision_hash}),
+    )
+
+
+def _neighbours(
+    item: given.Item[modeldeployment.ModelDeployment], operator_namespace: str, *, openshift: bool
+) -> guards.Neighbours:
+    """Every Gateway that is named, as if it allowed the namespace."""
+    named = {(ref.namespace or item.namespace, ref.name) for ref in item.parsed.spec.gateway_refs}
+    return guards.Neighbours(gateways=tuple(sorted(named)), operator_namespace=operator_namespace, openshift=openshift)
 
 
 def _contents(item: given.Item[modeldeployment.ModelDeployment], content: given.Given) -> dict[str, str]:
