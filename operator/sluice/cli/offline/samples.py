@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
-from sluice.api import evalgate, modeldeployment
+from sluice.api import modeldeployment
 from sluice.cli.offline import findings, given, together
 from sluice.gates import evidence, plans, sequential, texts
 from sluice.rollout import plan, traffic
@@ -19,6 +19,8 @@ Level = findings.Level
 
 DEFAULT_BAD: Final = 0.005
 """Share of requests that go wrong at the revision that serves, unless somebody knows better."""
+_ALPHA: Final = 0.01
+"""Chance of a false alarm: a Pass does not depend on it."""
 _KNOWN: Final = 10_000.0
 """Requests that the stable revision's rate is taken to be known from."""
 
@@ -52,10 +54,13 @@ def advise(item: given.Item[modeldeployment.ModelDeployment], content: given.Giv
     if not spec.gateway_refs:
         return
     for live in made.live_metrics():
-        seen = tuple(exposures(made, live, load))
-        if seen:
-            level, message = _judge(made, live, seen, load)
-            yield findings.Finding(level, item.title, f"EvalGate {live.pair[0]}, metric {live.pair[1]}", message)
+        seen, field = tuple(exposures(made, live, load)), f"EvalGate {live.pair[0]}, metric {live.pair[1]}"
+        try:
+            level, message = _judge(made, live, seen, load) if seen else (Level.ADVICE, "")
+        except ValueError:
+            level, message = Level.ADVICE, "is not judged by counting requests: how many it takes cannot be told"
+        if message:
+            yield findings.Finding(level, item.title, field, message)
 
 
 def exposures(made: plan.Plan, live: plan.LiveMetric, load: Load) -> Iterator[Exposure]:
@@ -70,7 +75,7 @@ def exposures(made: plan.Plan, live: plan.LiveMetric, load: Load) -> Iterator[Ex
 
 def requests_needed(live: plan.LiveMetric, seen: tuple[Exposure, ...], load: Load) -> int:
     """Requests of the new revision until a Pass."""
-    (frozen,) = plans.build_plans([(live.gate, _only(live))], "1%")
+    frozen = frozen_plan(live)
     known = sequential.Stable(load.bad * _KNOWN, (1 - load.bad) * _KNOWN)
     proof = dataclasses.replace(sequential.Proof(evidence.proof_bound(frozen)), stable=known)
     canary = sum(each.canary * max(each.step.hold, 1.0) for each in seen)
@@ -79,8 +84,10 @@ def requests_needed(live: plan.LiveMetric, seen: tuple[Exposure, ...], load: Loa
     return texts.proof_need(proof, evidence.proof_alpha(frozen), share)
 
 
-def _only(live: plan.LiveMetric) -> evalgate.EvalGateSpec:
-    return evalgate.EvalGateSpec(metrics=(live.metric,))
+def frozen_plan(live: plan.LiveMetric) -> plans.MetricPlan:
+    """What the metric is held against. Raises ValueError where it is not judged by counting requests."""
+    bound, require = plans.bound_of(live.metric), plans.Require(live.metric.require)
+    return plans.MetricPlan(live.gate, live.metric.name, live.metric.signal.type, bound, require, _ALPHA)
 
 
 def _judge(made: plan.Plan, live: plan.LiveMetric, seen: tuple[Exposure, ...], load: Load) -> tuple[Level, str]:
