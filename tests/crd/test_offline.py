@@ -27,8 +27,10 @@ EXAMPLES_BY_NAME: Final = {path.stem: str(path) for path in EXAMPLES}
 EXPECT: Final = "# expect: "
 TWO_MISTAKES: Final = {"gateway-backend-has-the-member-of-its-type"}
 """As in test_files.py."""
-OPERATORS: Final = {"has", "all", "exists", "exists_one", "matches", "startsWith", "endsWith", "contains", "duration", "double"}
-NATIVE: Final = OPERATORS | {"string", "type", "int", "size"}
+NATIVE: Final = {
+    *("has", "all", "exists", "exists_one", "matches", "startsWith", "endsWith", "contains", "size"),
+    *("double", "string", "int", "type", "duration", "getHours", "getMinutes", "getSeconds", "getMilliseconds"),
+}
 """Functions that the library has itself."""
 
 
