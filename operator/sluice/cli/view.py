@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pydantic
 
 from sluice.api import commands, durations, evalgate, modeldeployment, rollout_spec
-from sluice.rollout import plan
+from sluice.rollout import planning
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -248,8 +248,8 @@ def planned_steps(spec: Object) -> tuple[Step, ...]:
     try:
         parsed = modeldeployment.ModelDeploymentSpec.model_validate(spec)
         gates = {name: evalgate.EvalGateSpec() for name in named_gates(spec.get("rollout"))}
-        made = plan.build_plan(parsed, gates, {}, first=False)
-    except (pydantic.ValidationError, plan.PlanError):
+        made = planning.build_plan(parsed, gates, {}, first=False)
+    except (pydantic.ValidationError, planning.PlanError):
         return ()
     return tuple(
         Step(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sluice.api import modeldeployment
 from sluice.cli import page, printing, view
-from sluice.rollout import plan
+from sluice.rollout import planning
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -36,7 +36,7 @@ def test_a_status_without_steps_falls_back_to_those_of_the_spec() -> None:
     model = view.read({"spec": {"template": template}, "status": {"rollout": bare}})
     assert model.rollout is not None
     spec = modeldeployment.ModelDeploymentSpec.model_validate({"template": template, "rollout": {"analysis": []}})
-    names = [step.name for step in plan.build_plan(spec, {}, {}, first=False).steps]
+    names = [step.name for step in planning.build_plan(spec, {}, {}, first=False).steps]
     assert [step.name for step in model.rollout.steps] == names
     frozen = {**bare, "steps": [{"name": "own", "weight": "5", "hold": "0s"}]}
     known = view.read({"spec": {"template": template}, "status": {"rollout": frozen}})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -48,6 +49,10 @@ def _evaluate(expression: str, value: Any) -> Any:
 @functools.cache
 def _compiled(expression: str) -> cel.Program:
     return cel.compile(expression)
+
+
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_UPPER: Final = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
 def _replace(given: str, old: str, new: str) -> str:
@@ -106,6 +111,8 @@ def _contains_cidr(outer: str, inner: str) -> bool:
 FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "replace": _replace,
     "split": _split,
+    "lowerAscii": lambda given: given.translate(_LOWER),
+    "upperAscii": lambda given: given.translate(_UPPER),
     "quantity": _quantity,
     "compareTo": _compare,
     "isGreaterThan": lambda one, other: _compare(one, other) > 0,

@@ -13,7 +13,7 @@ from typing import Final
 from sluice.api import modeldeployment
 from sluice.cli.offline import findings, given, together
 from sluice.gates import evidence, plans, sequential, texts
-from sluice.rollout import plan, traffic
+from sluice.rollout import plan, planning, traffic
 
 Level = findings.Level
 
@@ -48,8 +48,8 @@ def advise(item: given.Item[modeldeployment.ModelDeployment], content: given.Giv
     """One finding for each live metric. Nothing where the plan cannot be made: `together` says why."""
     spec = item.parsed.spec
     try:
-        made = plan.build_plan(spec, together.gate_specs(item, content), {}, first=False)
-    except plan.PlanError:
+        made = planning.build_plan(spec, together.gate_specs(item, content), {}, first=False)
+    except planning.PlanError:
         return
     if not spec.gateway_refs:
         return

@@ -109,14 +109,23 @@ def _members(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Fi
 
 
 def _items(value: list[Any], schema: Schema, path: str) -> Iterator[Finding]:
-    keys, seen = schema.get("x-kubernetes-list-map-keys", ()), []
+    seen: list[Any] = []
     for index, member in enumerate(value):
         yield from _shape(member, schema.get("items", {}), f"{path}[{index}]")
-        if keys and isinstance(member, dict):
-            identity = {key: member.get(key) for key in keys}
-            if identity in seen:
-                yield Finding(f"{path}[{index}]", f"Duplicate value: {json.dumps(identity, separators=(',', ':'))}")
-            seen.append(identity)
+        identity = _identity(member, schema)
+        if identity is not None and identity in seen:
+            yield Finding(f"{path}[{index}]", f"Duplicate value: {json.dumps(identity, separators=(',', ':'))}")
+        seen.append(identity)
+
+
+def _identity(member: Any, schema: Schema) -> Any:
+    """What may stand in the list only once; None where anything may be repeated."""
+    match schema.get("x-kubernetes-list-type"):
+        case "map" if isinstance(member, dict):
+            return {key: member.get(key) for key in schema["x-kubernetes-list-map-keys"]}
+        case "set":
+            return member
+    return None
 
 
 def _rules(value: Any, schema: Schema, path: str) -> Iterator[Finding]:

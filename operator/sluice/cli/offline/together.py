@@ -13,7 +13,7 @@ from sluice.api import evalgate, modeldeployment, ratelimitpolicy
 from sluice.cli import view
 from sluice.cli.offline import findings, given
 from sluice.evals import dataset
-from sluice.rollout import plan
+from sluice.rollout import planning
 from sluice.workloads import files, pod_template, schedules, template_checks
 
 Finding = findings.Finding
@@ -55,8 +55,8 @@ def _rollout(item: given.Item[modeldeployment.ModelDeployment], content: given.G
         if (item.namespace, name) not in content.gates:
             yield _missing(item, "spec.rollout", f"EvalGate {item.namespace}/{name}")
     try:
-        made = plan.build_plan(spec, gate_specs(item, content), {}, first=False)
-    except plan.PlanError as error:
+        made = planning.build_plan(spec, gate_specs(item, content), {}, first=False)
+    except planning.PlanError as error:
         yield Finding(Level.ERROR, item.title, error.field, str(error))
         return
     if not spec.gateway_refs and any(step.has_traffic for step in made.steps) and spec.rollout.strategy is not None:

@@ -29,6 +29,11 @@ def about(value: Any, given: dict[str, Any]) -> list[str]:
         ({}, {"type": "object", "additionalProperties": TEXT, "minProperties": 1}, "at least 1 properties"),
         ([1], {"type": "array", "items": TEXT}, "spec.field[0]: "),
         ({"a": 1}, {"type": "object", "additionalProperties": TEXT}, "spec.field.a: "),
+        (
+            ["a", "b", "a"],
+            {"type": "array", "items": TEXT, "x-kubernetes-list-type": "set"},
+            'spec.field[2]: Duplicate value: "a"',
+        ),
         (2.5, {"type": "number", "maximum": 2}, "less than or equal to 2"),
     ],
 )
@@ -81,6 +86,7 @@ def test_rules_have_kubernetes_names_for_reserved_words_and_make_their_own_messa
         ("cidr(self).containsCIDR('2001:db8::/32')", "10.0.0.0/8", False),
         ("cidr(self).prefixLength() == 8", "10.0.0.0/8", True),
         ("self.split('=')[0].replace('_', '-') == '--a-b'", "--a_b=c", True),
+        ("self.lowerAscii() == 'x-Ä' && self.upperAscii() == 'X-Ä'", "X-Ä", True),
         ("self.missing || true", {}, True),
     ],
 )
