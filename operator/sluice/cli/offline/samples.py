@@ -58,7 +58,10 @@ def advise(item: given.Item[modeldeployment.ModelDeployment], content: given.Giv
         try:
             level, message = _judge(made, live, seen, load) if seen else (Level.ADVICE, "")
         except ValueError:
-            level, message = Level.ADVICE, "is not judged by counting requests: how many it takes cannot be told"
+            level, message = (
+                Level.ADVICE,
+                "how many requests it takes cannot be told beforehand: status and watch say it during the rollout",
+            )
         if message:
             yield findings.Finding(level, item.title, field, message)
 
@@ -85,8 +88,14 @@ def requests_needed(live: plan.LiveMetric, seen: tuple[Exposure, ...], load: Loa
 
 
 def frozen_plan(live: plan.LiveMetric) -> plans.MetricPlan:
-    """What the metric is held against. Raises ValueError where it is not judged by counting requests."""
+    """What the metric is held against.
+
+    Raises:
+        ValueError: it is not judged by counting requests, or by how much slower they are.
+    """
     bound, require = plans.bound_of(live.metric), plans.Require(live.metric.require)
+    if not isinstance(bound, sequential.Margin | sequential.Limit):
+        raise ValueError("how many requests it takes depends on how latencies spread")
     return plans.MetricPlan(live.gate, live.metric.name, live.metric.signal.type, bound, require, _ALPHA)
 
 

@@ -158,3 +158,12 @@ def test_without_gateway_or_metrics_there_is_no_advice() -> None:
     """Nothing is measured then."""
     assert advice(1, model(rollout=steps(FIRST)), gate("slo")) == []
     assert advice(1, model(gatewayRefs=[{"name": "edge"}], rollout=steps({"name": "a", "weight": 5})), GATEWAY) == []
+
+
+def test_what_cannot_be_told_is_not_guessed() -> None:
+    """How many requests it takes to see that answers are slower depends on how latencies spread."""
+    metric = {"name": "slow", "signal": {"type": "E2ELatency", "percentile": 95}, "regression": {"ratio": "20%"}}
+    rollout = steps({**FIRST, "hold": "10m"})
+    (said,) = advice(1, model(gatewayRefs=[{"name": "edge"}], rollout=rollout), gate("slo", metrics=[metric]), GATEWAY)
+    assert said.level is Level.ADVICE
+    assert "cannot be told beforehand" in said.message
