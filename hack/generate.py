@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from hack import rbac, reasons, reference
+from hack import admission, rbac, reasons, reference
 from sluice.api import crdgen
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -50,6 +50,7 @@ def generated_files() -> dict[str, str]:
         **{f"crds/{plural}.yaml": to_yaml(crd) for plural, crd in crds.items()},
         "crds/Kustomization": to_yaml(_kustomization(crds)),
         "manifests/rbac.yaml": to_yaml(*rbac.build_rbac()),
+        "manifests/admission.yaml": to_yaml(*admission.build_admission()),
         "manifests/metrics/rbac.yaml": to_yaml(*rbac.build_metrics_rbac()),
         "docs/reference.md": reference.build_page(crdgen.KINDS),
         "docs/reasons.md": reasons.build_page(ROOT / "operator" / "sluice"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sluice.api import base, crdgen, naming
+from sluice.api import base, commands, crdgen, modeldeployment, naming
 from sluice.kube import resources
 from sluice.workloads import metrics_api, pod_metrics
 
@@ -33,6 +33,7 @@ def build_rbac() -> list[dict[str, Any]]:
         _binding("Role", NAME),
         _people_role("sluice-view", _VIEW, ("view",)),
         _people_role("sluice-edit", _EDIT, ("edit", "admin")),
+        _order_role(),
     ]
 
 
@@ -107,6 +108,16 @@ def _people_role(name: str, verbs: tuple[str, ...], aggregate_to: tuple[str, ...
         rules.append({"apiGroups": [base.GROUP], "resources": scalable, "verbs": ["get", "update", "patch"]})
     role = _role("ClusterRole", name, rules)
     role["metadata"]["labels"] |= {f"rbac.authorization.k8s.io/aggregate-to-{to}": "true" for to in aggregate_to}
+    return role
+
+
+def _order_role() -> dict[str, Any]:
+    """The virtual verbs that admission policies ask for. Not for `edit`: who may change a model need not be who lets it out."""
+    verbs = [permission.value for permission in commands.Permission]
+    role = _role(
+        "ClusterRole", "sluice-order", [{"apiGroups": [base.GROUP], "resources": [modeldeployment.PLURAL], "verbs": verbs}]
+    )
+    role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-admin"] = "true"
     return role
 
 

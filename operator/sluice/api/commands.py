@@ -25,9 +25,10 @@ BY_MAX: Final = 256
 MESSAGE_MAX: Final = 1024
 ANNOTATION: Final = "sluice.dev/command"
 BY_ANNOTATION: Final = "sluice.dev/command-by"
-_TEXT: Final = re.compile(
-    r"^(?P<verb>[a-z]+(?:-[a-z]+)*)/(?P<revision>[a-z0-9]{1,63})/(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$"
-)
+_VERB: Final = r"[a-z]+(?:-[a-z]+)*"
+_REVISION: Final = r"[a-z0-9]{1,63}"
+_ID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_TEXT: Final = re.compile(f"(?P<verb>{_VERB})/(?P<revision>{_REVISION})/(?P<id>{_ID})")
 
 
 class Verb(enum.StrEnum):
@@ -119,6 +120,11 @@ def parse(annotations: Mapping[str, str]) -> Command | None:
     except ValueError:
         raise CommandError(f"Cannot follow annotation {ANNOTATION}: verb {found['verb']!r} is none of {known}") from None
     return Command(verb, found["revision"], found["id"], annotations.get(BY_ANNOTATION, ""))
+
+
+def pattern(verbs: str) -> str:
+    """Regular expression of the annotation for other engines (RE2); `verbs` are alternatives such as `promote|abort`."""
+    return f"^(?:{verbs})/{_REVISION}/{_ID}$"
 
 
 class HandledCommand(base.ApiModel):

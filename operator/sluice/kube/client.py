@@ -179,12 +179,20 @@ class Client:
             raise errors.Conflict(str(request), "it was deleted meanwhile") from error
 
     async def patch(
-        self, resource: Resource, namespace: str, name: str, patch: Object, *, policy: retry.Policy | None = None
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Object,
+        *,
+        manager: str = naming.FIELD_MANAGER,
+        policy: retry.Policy | None = None,
     ) -> Object:
         """A JSON merge patch: None removes a field. With `metadata.resourceVersion` a stale one is a Conflict."""
         self._check(resource, resources.Verb.PATCH, namespace, name)
+        query = {"fieldManager": manager}
         request = transport.Request(
-            "patch", "PATCH", resource, namespace, name, query=_MANAGED, body=patch, content=transport.MERGE_PATCH
+            "patch", "PATCH", resource, namespace, name, query=query, body=patch, content=transport.MERGE_PATCH
         )
         return await self._transport.send(request, policy)
 

@@ -1,0 +1,22 @@
+"""`kubectl sluice approve`."""
+
+from __future__ import annotations
+
+from sluice.api import commands
+from sluice.cli import options, orders, printing, session
+
+
+def approve(
+    name: options.Name,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    no_wait: options.NoWait = False,
+    timeout: options.Timeout = options.WAIT,
+    output: options.Output = printing.Format.TEXT,
+) -> None:
+    """Approves the step that waits for it."""
+    wait = None if no_wait else options.seconds(timeout)
+    orders.give(
+        session.Target(namespace, context, kubeconfig), orders.Order(name, commands.Verb.APPROVE, wait=wait, form=output)
+    )

@@ -1,0 +1,22 @@
+"""`kubectl sluice resume`."""
+
+from __future__ import annotations
+
+from sluice.api import commands
+from sluice.cli import options, orders, printing, session
+
+
+def resume(
+    name: options.Name,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    no_wait: options.NoWait = False,
+    timeout: options.Timeout = options.WAIT,
+    output: options.Output = printing.Format.TEXT,
+) -> None:
+    """Ends a pause that was ordered by pause."""
+    wait = None if no_wait else options.seconds(timeout)
+    orders.give(
+        session.Target(namespace, context, kubeconfig), orders.Order(name, commands.Verb.RESUME, wait=wait, form=output)
+    )
