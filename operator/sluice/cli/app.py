@@ -16,7 +16,6 @@ from sluice.cli import (
     pause,
     promote,
     render,
-    rerender,
     resume,
     retry,
     status,
@@ -66,7 +65,6 @@ for command in (
     abort.abort,
     retry.retry,
     undo.undo,
-    rerender.rerender,
     validate.validate,
     render.render,
 ):
