@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator
+from typing import Final
 
 from sluice.api import commands, conditions, history, modeldeployment, rollout_status
 from sluice.reconcile.models import autoscaling
@@ -16,6 +17,8 @@ from sluice.rollout import model as rollout_model  # a field is named rollout
 from sluice.workloads import revision
 
 Type = conditions.ConditionType
+_PEOPLE: Final = (rollout_status.Phase.AWAITING_APPROVAL, rollout_status.Phase.PAUSED)
+"""Phases in which a person has to do something, whatever else is going on."""
 
 
 class Reason(enum.StrEnum):
@@ -188,7 +191,8 @@ def _ready(view: View) -> conditions.Condition:
     if view.fault is not None:
         return conditions.make(Type.READY, False, Reason.API_FAULT, view.fault)
     if view.rollout is not None:
-        return conditions.make(Type.READY, False, view.rollout.reason or Reason.ROLLING_OUT, _progress(view.rollout))
+        reason = view.rollout.phase if view.rollout.phase in _PEOPLE else view.rollout.reason or Reason.ROLLING_OUT
+        return conditions.make(Type.READY, False, reason, _progress(view.rollout))
     if view.stable is None or view.wanted is None or view.wanted.hash != view.stable.hash:
         reason = view.waiting.reason if view.waiting is not None else Reason.ROLLING_OUT
         message = view.waiting.message if view.waiting is not None else "A revision is about to be rolled out"
