@@ -62,7 +62,11 @@ def test_nested_defaults_are_filled_in_where_their_parents_are_absent(cluster: c
         "clients": {"anonymous": False},
     }
     rollout = created(cluster, MINIMAL["ModelDeployment"], "defaults")["spec"]["rollout"]
-    assert rollout == {"evidence": {"falseRollback": "1%"}, "onFailure": "Rollback"}
+    assert rollout == {
+        "evidence": {"falseRollback": "1%"},
+        "onFailure": "Rollback",
+        "warmup": {"duration": "30s", "requests": 20},
+    }
 
 
 def test_a_wiped_status_reads_as_never_seen(cluster: controlplane.ControlPlane) -> None:
