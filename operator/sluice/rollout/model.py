@@ -226,8 +226,10 @@ def newest_state(state: persisted.State | None, sent: Sent | None, last_epoch: i
     The epoch rises with every change of traffic, and an increase is sent only once it is persisted. So a higher epoch
     that was sent is a decrease that could not be written yet, or newer than the cache.
     """
-    persisted = max(state.epoch if state is not None else 0, last_epoch)
-    return sent.state if sent is not None and sent.traffic.epoch > persisted else state
+    written = max(state.epoch if state is not None else 0, last_epoch)
+    if sent is None or sent.traffic.epoch <= written:
+        return state
+    return sent.state if sent.state is None else sent.state.with_orders_of(state)
 
 
 class Labelled(Protocol):

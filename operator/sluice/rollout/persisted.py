@@ -60,6 +60,25 @@ class State:
         """Whether the revision gets requests, if only copies."""
         return self.weight > 0 or self.mirror > 0
 
+    def with_orders_of(self, written: State | None) -> State:
+        """The same with what people ordered, and how large it is, as it was written: protection never changes that.
+
+        Who protects may have a late cache, and what it sends must not undo what others wrote in between.
+        """
+        if written is None or written.revision != self.revision:
+            return self
+        ordered = dataclasses.replace(self, replicas=max(self.replicas, written.replicas), paused_by=written.paused_by)
+        if written.step != self.step:
+            return ordered
+        return dataclasses.replace(
+            ordered,
+            awaiting_since=written.awaiting_since,
+            approved_by=written.approved_by,
+            resumed_at=written.resumed_at,
+            released=written.released,
+            released_by=written.released_by,
+        )
+
     @property
     def outcome(self) -> rollout_status.Outcome:
         """How the rollout ends when it is taken back now."""

@@ -9,6 +9,7 @@ import pytest
 
 from sluice.api import commands, rollout_status
 from sluice.rollout import model, persisted, plan
+from sluice.rollout import traffic as rollout_traffic
 from sluice.workloads import revision
 from tests.unit.rollout import deciding, scenario
 
@@ -235,3 +236,17 @@ def test_what_served_and_is_undone_is_rejected_when_its_place_is_taken() -> None
         model.LabelWrite("former", revision.OutcomeLabel.STABLE),
         model.LabelWrite("new", revision.OutcomeLabel.REJECTED),
     )
+
+
+def test_protection_with_a_late_cache_undoes_no_order() -> None:
+    """What was sent meanwhile is newer as traffic; a pause, an approval and a size are as they were written."""
+    written = deciding.rollout(epoch=7, paused_by="alice", approved_by="bob", replicas=2)
+    sent = model.Sent(
+        deciding.rollout(Phase.WARMING_UP, step="some", epoch=8, replicas=1), rollout_traffic.Traffic("old", epoch=8)
+    )
+
+    found = model.newest_state(written, sent, 7)
+
+    assert found is not None
+    assert (found.phase, found.weight, found.epoch) == (Phase.WARMING_UP, 0, 8)
+    assert (found.paused_by, found.approved_by, found.replicas) == ("alice", "bob", 2)
