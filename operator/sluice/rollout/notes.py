@@ -22,7 +22,7 @@ def _notes(case: case_.Case, state: persisted.State | None) -> Iterator[model.No
         )
     if state is None or case.inputs.plan is None:
         return
-    if not case.inputs.plan.first and case.inputs.split is not model.Split.NONE and not case.inputs.plan.live_metrics():
+    if not case.inputs.plan.first and case.inputs.split is not model.Split.NONE and not case.inputs.plan.judges_live:
         yield model.Note(
             model.NoteType.NO_LIVE_GATE,
             "No live metric judges this rollout: spec.rollout.analysis names none, or no step has weight.",

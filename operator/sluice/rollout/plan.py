@@ -124,16 +124,23 @@ class Plan:
 
     def analysis_metrics(self) -> tuple[tuple[str, str], ...]:
         """The (gate, metric) pairs that promotion requires: none when no step has traffic."""
-        if not any(step.weight for step in self.steps):
-            return ()
+        return self._watched() if any(step.weight for step in self.steps) else ()
+
+    @property
+    def judges_live(self) -> bool:
+        """Whether any traffic of the revision decides anything: before the promotion, or while it bakes."""
+        required = {*self.analysis_metrics(), *(pair for step in self.steps for pair in self.metrics_of(step))}
+        return bool(required or (self.bake and self._watched())) and not self.first and not self.recreate
+
+    def _watched(self) -> tuple[tuple[str, str], ...]:
         return tuple((name, one.name) for name in self.analysis for one in self._spec(name).metrics)
 
     def live_metrics(self) -> tuple[LiveMetric, ...]:
         """All that traffic is judged by, each once: the families that share `false_rollback`."""
-        return tuple(dict.fromkeys(self._live())) if not self.first else ()
+        return tuple(dict.fromkeys(self._live())) if not self.first and not self.recreate else ()
 
     def _live(self) -> Iterator[LiveMetric]:
-        wanted = {*self.analysis_metrics(), *(pair for step in self.steps for pair in self.metrics_of(step))}
+        wanted = {*self._watched(), *(pair for step in self.steps for pair in self.metrics_of(step))}
         for name, spec in self.gates.items():
             both = (LiveMetric(name, metric, shadow=shadow) for metric in spec.metrics for shadow in (False, True))
             yield from (live for live in both if live.pair in wanted)

@@ -179,4 +179,13 @@ def test_without_weight_nothing_live_is_required() -> None:
     """Steps that never send traffic cannot wait for metrics."""
     built = build({"strategy": canary(STEPS[0])})
 
-    assert (built.analysis_metrics(), built.live_metrics()) == ((), ())
+    assert built.analysis_metrics() == ()
+    assert not built.judges_live
+
+
+def test_a_bake_is_judged_by_the_analysis_without_any_step() -> None:
+    """A revision that gets all traffic at once is watched from then on."""
+    built = build({"strategy": canary(STEPS[0]), "bake": {"duration": "10m"}})
+
+    assert [live.pair for live in built.live_metrics()] == [("default", "errors")]
+    assert built.judges_live
