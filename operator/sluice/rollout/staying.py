@@ -52,10 +52,10 @@ def drains_for(case: case_.Case, left_at: float | None) -> float:
 
 def _in_turn(case: case_.Case, state: persisted.State, traffic: rollout_traffic.Traffic) -> frozenset[str]:
     """Strategy Recreate: who comes starts when who leaves is gone, and who leaves does once no proxy sends to it."""
-    if case.serving is None or case.serving == state.revision:
-        return frozenset({state.revision})
-    former, new = case.inputs.find(case.serving), case.inputs.find(state.revision)
     rolls_back = state.phase is rollout_status.Phase.ROLLING_BACK
+    if case.serving is None or case.serving == state.revision:
+        return frozenset() if case.serving is None and rolls_back else frozenset({state.revision})
+    former, new = case.inputs.find(case.serving), case.inputs.find(state.revision)
     if former is not None and former.has_pods:
         stays = rolls_back or not case.acknowledges(traffic.epoch)
         return frozenset({former.hash}) if stays else frozenset()
