@@ -34,7 +34,7 @@ def operator(rights: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[operators
 
 
 def canary(source: str = "file:///models/one", **given: Any) -> world.Object:
-    """A ModelDeployment behind the Gateway, whose proxies nobody can read here: pods that leave are waited for all their time."""
+    """A ModelDeployment behind the Gateway. Nobody can read proxies here, so pods that leave stay for all their time."""
     made = world.model(source, gatewayRefs=[{"name": "edge"}], **{"steps": STEPS, **given})
     made["spec"]["drainTimeout"] = "3s"
     return made

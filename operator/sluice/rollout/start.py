@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sluice.api import rollout_status
+from sluice.rollout import capacity, labels, model, persisted, reasons, settle, staying, traffic
 from sluice.rollout import case as case_
-from sluice.rollout import labels, model, persisted, reasons, settle, staying, traffic
 from sluice.workloads import revision
 
 
@@ -75,7 +75,7 @@ def begin(case: case_.Case) -> model.Decision:
         revision=case.inputs.wanted,
         phase=rollout_status.Phase.WARMING_UP,
         started_at=case.now,
-        replicas=case.needed(first) if case.inputs.load is not None else 0,
+        replicas=_size(case, first),
         reason=reasons.Reason.PODS_STARTING,
         message=f"Pods of revision {case.inputs.wanted} start.",
     )
@@ -86,3 +86,12 @@ def begin(case: case_.Case) -> model.Decision:
 
 def _wait(case: case_.Case, reason: reasons.Reason, message: str, *, warning: bool = False) -> model.Decision:
     return settle.decision(case, None, settle.Extras(waiting=model.Notice(reason, message, warning)))
+
+
+def _size(case: case_.Case, share: int) -> int:
+    """Pods to begin with: what the first step needs, or what is loaded already by a rollout whose status was lost."""
+    load, wanted = case.inputs.load, case.inputs.find(case.inputs.wanted)
+    if load is None:
+        return 0
+    loaded = wanted.health.desired if wanted is not None and wanted.health is not None else 0
+    return max(case.needed(share), min(loaded, capacity.base(case.rules, load)))
