@@ -160,16 +160,16 @@ def test_two_clusters_stand_side_by_side_and_down_leaves_nothing(tar: Path, lab:
         each.apply_pod("stays", ["python3", "-c", "import time; time.sleep(3600)"])
         each.kubectl("wait", "--for=condition=Ready", "pod/stays", WAIT)
     assert one.cluster.host_ip != other.cluster.host_ip
-    namespaces = [_namespaces(each) for each in (one, other)]
-    assert _processes_in(namespaces[0])
+    inside = [_processes_in(_namespaces(each)) for each in (one, other)]
+    assert all(inside)
     one.cluster.down()
-    assert _processes_in(namespaces[0]) == []
+    assert _alive(inside[0]) == []
     assert (
         other.kubectl("get", "pod", "stays", "--output=jsonpath={.status.phase} {.status.containerStatuses[0].restartCount}")
         == "Running 0"
     )
     other.cluster.down()
-    assert _processes_in(namespaces[1]) == []
+    assert _alive(inside[1]) == []
     assert _host_state() == before
 
 
@@ -292,14 +292,20 @@ def _namespaces(one: Lab) -> set[str]:
     return {str(Path(f"/proc/{record.init.pid}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid", "uts", "ipc")}
 
 
-def _processes_in(namespaces: set[str]) -> list[int]:
-    """Processes in any of the namespaces: none is left, so the namespaces are gone too (nothing else holds them)."""
+def _processes_in(namespaces: set[str]) -> list[processes.Process]:
+    """Processes in any of the namespaces."""
     found = []
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             inside = {str(link.readlink()) for link in (directory / "ns").iterdir()}
         except OSError:
             continue
-        if inside & namespaces:
-            found.append(int(directory.name))
+        process = processes.identify(int(directory.name))
+        if inside & namespaces and process is not None:
+            found.append(process)
     return found
+
+
+def _alive(known: list[processes.Process]) -> list[processes.Process]:
+    """Those that still run. Looked for one by one: a new namespace of another test process may have an old one's number."""
+    return [process for process in known if processes.is_alive(process)]
