@@ -13,6 +13,7 @@ from typing import Any, Final
 from sluice.api import live_metric, naming, rollout_status
 from sluice.gates import attempts, evidence, grid, plans, readings, registry, tails, thresholds
 from sluice.rollout import plan as rollout_plan
+from sluice.rollout import traffic as rollout_traffic
 from sluice.sources import accumulator, engines, envoy, external
 
 PLAN_KEY: Final = "plan.json"
@@ -91,15 +92,16 @@ class Family:
         return self.silent >= SILENCE_LIMIT
 
     def is_settling(self, shares: tuple[int, int] | None, now: float) -> bool:
-        """Whether weight or mirrored share rose so lately that bad answers outrun good ones. `shares`: None if not known.
+        """Whether relative evidence is left out: a share rose so lately that bad answers outrun good ones, or stable has no
+        traffic left but what it takes over from the new revision, which is no baseline.
 
-        `now`: seconds since the epoch.
+        `shares`: weight and mirror, None if not known. `now`: seconds since the epoch.
         """
         if shares is not None:
             if any(share > before for share, before in zip(shares, self.shares, strict=True)):
                 self.rose_at = now
             self.shares = shares
-        return now < evidence.settled_at(self.rose_at, self.median_latency)
+        return self.shares[0] >= rollout_traffic.FULL_WEIGHT or now < evidence.settled_at(self.rose_at, self.median_latency)
 
     def observe(
         self,

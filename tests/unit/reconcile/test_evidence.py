@@ -145,3 +145,16 @@ def test_plan_round_trip() -> None:
     assert store.read_plan(store.plan_data(PLAN)) == PLAN
     assert store.read_plan(None) is None
     assert store.read_plan({}) is None
+
+
+def test_what_stable_takes_over_is_no_baseline() -> None:
+    """With all traffic at the new revision stable only answers retries, all well: that proves no harm of anything."""
+    family = opened(evidence.Book())
+    for at in range(1, 61):
+        settling = family.is_settling((10_000, 0), START + 100 + at)
+        assert settling
+        # 3 % fail, as they always did; stable's sample is the same number of requests, each a retry.
+        family.observe(reading(at, good=97 * at, bad=3 * at), seconds=1, settling=settling)
+
+    assert verdict(family).verdict is not rollout_status.Verdict.FAIL
+    assert not family.is_settling((5_000, 0), START + 200)
