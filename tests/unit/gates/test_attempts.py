@@ -42,6 +42,14 @@ def test_an_attempt_is_classified(
     assert attempts.classify(key) is expected, reason
 
 
+def test_a_copy_without_an_answer_is_bad() -> None:
+    """No client can end a copy, so silence is the revision's own; a copy that we dropped is none."""
+    silent = dataclasses.replace(KEY, revision="team/chat-1/shadow", route="", code=0, flags="-")
+
+    assert attempts.classify(silent) is BAD
+    assert attempts.classify(dataclasses.replace(silent, flags="UO")) is NEITHER
+
+
 def test_a_tally_counts_one_revision_only() -> None:
     """Other revisions, mirrored requests and overrides are no evidence."""
     delta = {

@@ -67,6 +67,13 @@ def test_the_first_revision_has_no_baseline() -> None:
     assert after(LIMIT, *[sequential.Block(0, 5, 0, 0)] * 80).verdict(has_baseline=False)[0] is V.PASS
 
 
+def test_a_baking_revision_has_no_baseline_either() -> None:
+    """What was proven before stays; absolute limits judge as ever."""
+    assert after(MARGIN, *[HEALTHY] * 120).verdict(baking=True) == (V.INCONCLUSIVE, R.NO_BASELINE_IN_BAKE)
+    assert after(MARGIN, *[BROKEN] * 4).verdict(baking=True) == (V.FAIL, R.HARM_PROVEN)
+    assert after(LIMIT, *[sequential.Block(0, 5, 0, 0)] * 80).verdict(baking=True)[0] is V.PASS
+
+
 def test_a_proof_asks_for_more_than_no_harm() -> None:
     """At 300 good requests harm of twice the margin is ruled out, the margin itself is not yet proven."""
     some = [HEALTHY] * 30
