@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[controlplane.ControlPlane]:
     """An API server with our CRDs, roles and admission policies."""
-    with controlplane.ControlPlane(controller_manager=True) as running:
+    with controlplane.ControlPlane(controller_manager=True, audit=True) as running:
         for folder in ("crds", "manifests/namespace.yaml", "manifests/rbac.yaml", "manifests/admission.yaml"):
             running.kubectl("apply", "--server-side", "-f", str(ROOT / folder))
         running.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
