@@ -50,6 +50,8 @@ class Verb(enum.StrEnum):
     """Tries a rejected revision again."""
     UNDO = "undo"
     """Goes back to the revision that is named, until the template changes."""
+    RERENDER = "rerender"
+    """Renders the template of the revision anew, with this version of Sluice, and rolls that out."""
 
 
 class Permission(enum.StrEnum):
@@ -69,6 +71,7 @@ PERMISSION_OF: Final[Mapping[Verb, Permission]] = {
     Verb.RESUME: Permission.PROMOTE,
     Verb.RETRY: Permission.PROMOTE,
     Verb.UNDO: Permission.PROMOTE,
+    Verb.RERENDER: Permission.PROMOTE,
     Verb.APPROVE: Permission.APPROVE,
     Verb.PAUSE: Permission.ABORT,
     Verb.ABORT: Permission.ABORT,

@@ -16,6 +16,7 @@ from sluice.cli import (
     pause,
     promote,
     render,
+    rerender,
     resume,
     retry,
     status,
@@ -65,6 +66,7 @@ for command in (
     abort.abort,
     retry.retry,
     undo.undo,
+    rerender.rerender,
     validate.validate,
     render.render,
 ):

@@ -189,6 +189,8 @@ def _orders_at_rest(model: view.Model) -> Iterator[Order]:
         yield Order(Verb.RETRY, "retry", f"tries revision {texts.clean(last.revision)} again")
     if any(entry.outcome == "Previous" for entry in model.history):
         yield Order(Verb.UNDO, "undo", "goes back to the revision that served before")
+    if model.stable:
+        yield Order(Verb.RERENDER, "rerender", "renders what serves anew by this version of Sluice, and rolls that out")
 
 
 def _sentence(text: str) -> str:

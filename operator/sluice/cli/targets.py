@@ -22,6 +22,7 @@ _DOING: Final[Mapping[commands.Verb, str]] = {
     commands.Verb.ABORT: "abort",
     commands.Verb.RETRY: "retry",
     commands.Verb.UNDO: "undo",
+    commands.Verb.RERENDER: "render anew",
 }
 
 
@@ -36,6 +37,10 @@ def choose(model: view.Model, verb: commands.Verb, named: str | None = None) -> 
             return find(model, named) if named else _rejected(model)
         case commands.Verb.UNDO:
             return find(model, named) if named else _previous(model)
+        case commands.Verb.RERENDER:
+            if not model.stable:
+                raise _failure(model, verb, "no revision serves", "change spec.template to start a rollout")
+            return model.stable
     if model.rollout is None:
         raise _failure(model, verb, "no rollout is under way", _instead(model))
     return model.rollout.revision

@@ -43,6 +43,8 @@ def _refusal(case: case_.Case, order: commands.Command) -> str:
     verb = order.verb.value
     if order.verb is commands.Verb.UNDO:
         return f"Cannot {verb} to revision {order.revision}: {_not_undone(case, order)}"
+    if case.state is None and order.verb is commands.Verb.RERENDER:
+        return f"Cannot {verb} revision {order.revision}: {_not_rerendered(case, order)}"
     if case.state is None:
         if order.verb is commands.Verb.RETRY:
             return f"Cannot {verb} revision {order.revision}: {_not_retried(case, order)}"
@@ -57,6 +59,12 @@ def _not_retried(case: case_.Case, order: commands.Command) -> str:
     if order.revision != case.inputs.wanted:
         return f"the spec asks for revision {case.inputs.wanted}. Change spec.template to roll out another one."
     return "it was not rejected."
+
+
+def _not_rerendered(case: case_.Case, order: commands.Command) -> str:
+    if order.revision != case.serving or order.revision != case.inputs.wanted:
+        return f"revision {case.serving} serves, and the spec asks for {case.inputs.wanted}."
+    return "this version of Sluice renders it as it is."
 
 
 def _not_undone(case: case_.Case, order: commands.Command) -> str:

@@ -17,6 +17,7 @@ Check = Callable[[case_.Case], model.Decision | None]
 IDLE: Final[tuple[Check, ...]] = (
     orders.retry,
     orders.undo,
+    orders.rerender,
     start.nothing_wanted,
     start.rejected_before,
     start.may_only_protect,

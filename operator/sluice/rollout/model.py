@@ -105,6 +105,8 @@ class Input:
     """Whether the pods of a revision that failed stay."""
     undone: rollout_status.Undone | None = None
     """What a person has undone: `wanted` is then what is held in its place."""
+    can_rerender: bool = False
+    """Whether this version of Sluice would render the wanted revision otherwise. Only known where that is ordered."""
     order: commands.Command | None = None
     """What a person orders, and was not answered yet."""
 
@@ -216,6 +218,8 @@ class Decision:
     notes: tuple[Note, ...] = ()
     undone: rollout_status.Undone | None = None
     """For `status.undone`."""
+    rerender: bool = False
+    """Store the wanted revision as it is rendered now, as a candidate, before the status."""
     answer: Answer | None = None
     """What became of `Input.order`, to be written with the status. None: it still waits."""
 

@@ -95,6 +95,19 @@ def retry(case: case_.Case) -> model.Decision | None:
     )
 
 
+def rerender(case: case_.Case) -> model.Decision | None:
+    """What serves is rendered anew by this version of Sluice; that is a new revision, and is rolled out as any other."""
+    order = case.inputs.order
+    if order is None or order.verb is not Verb.RERENDER or case.inputs.protect_only or not case.inputs.can_rerender:
+        return None
+    if not order.revision == case.inputs.wanted == case.serving:
+        return None
+    message = f"{_who(order)} has revision {order.revision} rendered anew."
+    event = model.Notice(reasons.EventReason.RERENDERED, message)
+    extras = settle.Extras(events=(event,), waiting=event, wake_after=0.0, followed=message, rerender=True)
+    return settle.decision(case, None, extras)
+
+
 def undo(case: case_.Case) -> model.Decision | None:
     """The named revision, which served before, takes the place of the one that the spec asks for."""
     order = case.inputs.order

@@ -87,6 +87,8 @@ class EventReason(enum.StrEnum):
     """A person ended the step, or its hold, early."""
     UNDONE = "Undone"
     """A person goes back to a revision that served before."""
+    RERENDERED = "Rerendered"
+    """A person has what serves rendered anew."""
     RETRIED = "Retried"
     """A person has a rejected revision tried again."""
     BAKING = "Baking"

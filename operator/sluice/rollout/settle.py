@@ -33,6 +33,7 @@ class Extras:
     followed: str | None = None
     """What was done about the pending order."""
     undone: rollout_status.Undone | None = None
+    rerender: bool = False
 
 
 def decision(case: case_.Case, state: persisted.State | None, extras: Extras = Extras()) -> model.Decision:
@@ -60,6 +61,7 @@ def decision(case: case_.Case, state: persisted.State | None, extras: Extras = E
         waiting=extras.waiting,
         notes=notes.of(case, state),
         undone=extras.undone or case.inputs.undone,
+        rerender=extras.rerender,
         answer=answers.of(case, extras.followed, state),
     )
 

@@ -117,12 +117,16 @@ def find_same(revisions: Iterable[Revision], template: Mapping[str, Any], files:
 
 
 def newest(revisions: Iterable[Revision], template: Mapping[str, Any]) -> Revision | None:
-    """The newest revision with this template, whatever its files hold."""
+    """The newest revision with this template, whatever its files hold.
+
+    One that was rendered anew has the same template; should it have been rejected, the one before it is meant again.
+    """
     ordered = sorted(revisions, key=lambda known: known.number, reverse=True)
-    if ordered and ordered[0].template == template:
+    if ordered and ordered[0].template == template and ordered[0].outcome is not OutcomeLabel.REJECTED:
         return ordered[0]  # nearly always, and equal data needs no normal form
     wanted = normalise(template)
-    return next((known for known in ordered if known.normal == wanted), None)
+    same = [known for known in ordered if known.normal == wanted]
+    return next((known for known in same if known.outcome is not OutcomeLabel.REJECTED), same[0] if same else None)
 
 
 def make_revision(
@@ -164,6 +168,21 @@ def make_revision(
         files=dict(files),
         outcome=OutcomeLabel.CANDIDATE,
         object_name=naming.revision_name(name, revision_hash),
+    )
+
+
+def render(
+    name: str,
+    known: Revision,
+    *,
+    defaults: pod_template.Defaults,
+    platform: platform_config.Defaults,
+    timing: pod_template.Timing,
+) -> dict[str, Any]:
+    """The pod template that this version of Sluice makes of a revision, under its hash: what is stored may be older."""
+    filled = platform_rules.fill(known.typed_template, platform, defaults)
+    return pod_template.render_pod_template(
+        name, filled.template, revision_hash=known.hash, defaults=filled.defaults, timing=timing
     )
 
 

@@ -67,3 +67,9 @@ def test_a_name_that_fits_none_or_several_is_not_guessed() -> None:
     assert missing.code is exits.Exit.NOT_FOUND
     assert "ca9a12e0, 5e77ab1e, f012e100, 0ddba112" in str(missing)
     assert "\x1b" not in str(missing)
+
+
+def test_rerender_means_what_serves() -> None:
+    """Also during a rollout: whether that may be is the operator's to say."""
+    assert targets.choose(ROLLING, Verb.RERENDER) == "5e77ab1e"
+    assert "no revision serves" in str(refused(view.Model("shop", "chat"), Verb.RERENDER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -104,3 +105,42 @@ async def test_undo_brings_the_former_revision_back_and_keeps_it(world: parts.Wo
     order(world, "retry", second)
     await world.reconcile(10)
     assert world.status["stableRevision"] == second
+
+
+async def test_rerender_rolls_out_what_a_newer_version_makes_of_the_same_template(world: parts.World) -> None:
+    """An upgrade alone changes no pod; the order does, as a rollout of a new revision, and only where there is a difference."""
+    _, second = await serving_two(world)
+    order(world, "rerender", second)
+    await world.reconcile(2)
+    assert not world.status["lastHandledCommand"]["accepted"]
+    assert "renders it as it is" in world.status["lastHandledCommand"]["message"]
+
+    world.models.gatherer.defaults = dataclasses.replace(parts.DEFAULTS, engine_image="engine:next")
+    await world.reconcile(4)
+    assert world.status["stableRevision"] == second
+    order(world, "rerender", second)
+    await world.reconcile(10)
+    assert world.status["lastHandledCommand"]["accepted"]
+    third = world.status["stableRevision"]
+    assert third != second
+    assert outcomes(world)[second] == "Previous"
+    (deployment,) = world.cache.list(resources.DEPLOYMENTS, parts.KEY.namespace)
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "engine:next"
+    ready = next(c for c in world.status["conditions"] if c["type"] == "Ready")
+    assert "rollout" not in world.status
+    assert ready["reason"] != "RollingOut"
+
+
+async def test_what_was_rendered_anew_and_failed_is_not_asked_for_again(world: parts.World) -> None:
+    """The template is that of the revision that serves, so that is what the spec means again."""
+    _, second = await serving_two(world)
+    world.models.gatherer.defaults = dataclasses.replace(parts.DEFAULTS, engine_image="engine:next")
+    order(world, "rerender", second)
+    await world.reconcile(2)
+    third = next(known for known, outcome in outcomes(world).items() if outcome == "Candidate")
+    order(world, "abort", third)
+    await world.reconcile(6)
+    assert outcomes(world)[third] == "Rejected"
+    assert world.status["stableRevision"] == second
+    assert "rollout" not in world.status
+    assert all(condition["type"] != "Stalled" for condition in world.status["conditions"])

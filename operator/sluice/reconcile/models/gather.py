@@ -166,6 +166,24 @@ class Gatherer:
             timing=pod_template.Timing.of(model.spec),
         )
 
+    def rerendered(self, observed: Observed) -> revision.Revision | None:
+        """The wanted revision as this version of Sluice renders it, as a new one; None where that changes nothing."""
+        if observed.wanted is None or observed.contents is None:
+            return None
+        name, timing = observed.key.name, pod_template.Timing.of(observed.model.spec)
+        platform = self.admission.platform_defaults
+        fresh = revision.make_revision(
+            name,
+            observed.wanted.template,
+            files={**self.files.engine_digests, **workload_files.digests(observed.contents)},
+            known=observed.revisions,
+            defaults=self.defaults,
+            platform=platform,
+            timing=timing,
+        )
+        again = revision.render(name, observed.wanted, defaults=self.defaults, platform=platform, timing=timing)
+        return None if again == observed.wanted.pod_template else fresh
+
     def revisions(self, namespace: str, name: str) -> tuple[revision.Revision, ...]:
         """All stored revisions, oldest first."""
         found = self.cache.list(resources.CONTROLLER_REVISIONS, namespace, labels=objects.model_labels(name))

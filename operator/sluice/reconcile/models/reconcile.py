@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Final
 
-from sluice.api import durations, naming, rollout_status
+from sluice.api import commands, durations, naming, rollout_status
 from sluice.engine import clock as clock_
 from sluice.kube import client as kube_client
 from sluice.kube import errors, resources
@@ -210,6 +210,7 @@ class ModelReconciler:
             drain_timeout=durations.seconds(model.spec.drain_timeout),
             keep_failed=model.spec.rollout.on_failure == "KeepPods",
             undone=observed.undone,
+            can_rerender=self._rerendered(observed) is not None,
             order=orders.pending(model),
         )
 
@@ -225,6 +226,11 @@ class ModelReconciler:
         served = rollout.stable_revision(self._revisions(observed))
         direct = observed.target is not None and observed.target.hash in sizes.recent(observed, served)
         return await self.gatherer.new_plan(observed.model, first=served is None, direct=direct, replicas=sizes.size_of(served))
+
+    def _rerendered(self, observed: gather.Observed) -> revision.Revision | None:
+        order = orders.pending(observed.model)
+        is_asked = order is not None and order.verb is commands.Verb.RERENDER
+        return self.gatherer.rerendered(observed) if is_asked else None
 
     def _needs_plan(self, observed: gather.Observed) -> bool:
         if self._state(observed) is not None:
@@ -326,6 +332,9 @@ class ModelReconciler:
         """Makes the objects as decided; returns seconds after which an eval needs another look."""
         decision, model = decided.decision, observed.model
         await self.applier.apply_all(store.build_revisions(observed, decision))
+        fresh = self._rerendered(observed) if decision.rerender else None
+        if fresh is not None:
+            await self.applier.apply(store.build_revision(observed, fresh))
         plan = decided.plan
         if plan is not None and decision.state is not None:
             stored = self.gatherer.stored_plan(model, decision.state.revision)

@@ -47,7 +47,6 @@ def build_revisions(observed: gather.Observed, decision: rollout.Decision) -> li
 
     One that is not stored yet is made only when the decision labels it. All are applied, so that orphans are adopted.
     """
-    metadata, owner = observed.model.metadata, objects.owner_of(observed.model)
     writes = {write.revision: write for write in decision.labels}
     order = [*writes, *(known.hash for known in observed.revisions if known.hash not in writes)]
     built = []
@@ -57,8 +56,14 @@ def build_revisions(observed: gather.Observed, decision: rollout.Decision) -> li
         if known is None or (is_new and revision_hash not in writes):
             continue
         known = _labelled(known, writes.get(revision_hash))
-        built.append(revision.build_controller_revision(known, namespace=metadata.namespace, name=metadata.name, owner=owner))
+        built.append(build_revision(observed, known))
     return built
+
+
+def build_revision(observed: gather.Observed, known: revision.Revision) -> dict[str, Any]:
+    """One ControllerRevision of the ModelDeployment."""
+    metadata, owner = observed.model.metadata, objects.owner_of(observed.model)
+    return revision.build_controller_revision(known, namespace=metadata.namespace, name=metadata.name, owner=owner)
 
 
 def _labelled(known: revision.Revision, write: rollout.LabelWrite | None) -> revision.Revision:
