@@ -142,7 +142,9 @@ def picture(cases: Sequence[Case], rules: Sequence[str], effects: Sequence[str],
 
 
 def _short(rule: str, identical: Case) -> str:
-    return f"{' '.join(rule.split()[:2])} (false {100 * identical.stopped.rate:.0f} %)"
+    tool, setting = (*rule.split(maxsplit=1), "")[:2]
+    name = f"{tool} {setting.split(',')[0]}" if setting[:1].isdigit() else tool  # an interval tells two settings apart
+    return f"{name} (false {100 * identical.stopped.rate:.0f} %)"
 
 
 def _risen(stops: Sequence[float | None]) -> list[tuple[float, float]]:
