@@ -11,7 +11,7 @@ export CLUSTER ?= embedded
 help: ## List the targets
 	@echo "Targets (times: 2 cores, warm cache; the first run builds and downloads, and says so):"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: CLUSTER=embedded|kind|existing  KEEP=1 (demo)  NAME=<benchmark> (bench)  LEVELS=\"unit crd\" (test)"
+	@echo "Variables: CLUSTER=embedded|kind|existing  KEEP=1 (demo)  NAME=<benchmark> [RUNS=<n>] (bench)  LEVELS=\"unit crd\" (test)"
 
 bootstrap:
 	@$(STEP) "Prepare .venv" "nothing to do: 1 s; first time: 1 min" hack/bootstrap
@@ -40,5 +40,5 @@ cluster-down: bootstrap ## Stop the cluster and leave nothing behind: 10 s
 image: bootstrap ## Build the operator's image: 1 min
 	@$(STEP) "Build the operator image" "1 min" $(PYTHON_BIN) -m hack.images build operator
 
-bench: bootstrap ## Run one benchmark, NAME=propagation|drain|autoscale|operator_scale: 2-15 min; writes build/bench/<name>.json
-	@$(STEP) "Benchmark $(NAME)" "propagation: 2 min; on a cluster: up to 15 min" $(PYTHON_BIN) -m tests.bench $(NAME)
+bench: bootstrap ## Run one benchmark, NAME=propagation|drain|autoscale|operator_scale|verdict_quality: 2-15 min; writes build/bench/<name>.json
+	@$(STEP) "Benchmark $(NAME)" "propagation: 2 min; verdict_quality: 10 min; on a cluster: up to 15 min" $(PYTHON_BIN) -m tests.bench $(NAME) $(if $(RUNS),--runs $(RUNS))

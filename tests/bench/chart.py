@@ -15,7 +15,7 @@ _RIGHT: Final = 20
 _GAP: Final = 46
 _TITLE: Final = 50
 _TICKS: Final = 5
-_COLOURS: Final = ("#1f6feb", "#d1570a", "#2da44e")
+_COLOURS: Final = ("#1f6feb", "#d1570a", "#2da44e", "#8250df")
 
 
 @dataclasses.dataclass(frozen=True)
