@@ -17,11 +17,17 @@ def marked_as_failed(case: case_.Case) -> model.Decision | None:
     """The revision's label already says how it ended: a process died between that and the status."""
     match case.canary and case.canary.outcome:
         case revision.OutcomeLabel.REJECTED:
-            return rollback.begin(case, reasons.Reason.MARKED_REJECTED, "The revision is marked as rejected.")
+            return rollback.begin(case, *_marked(case, reasons.Reason.MARKED_REJECTED, "The revision is marked as rejected."))
         case revision.OutcomeLabel.SUPERSEDED:
-            return rollback.begin(case, reasons.Reason.SUPERSEDED, "The revision is marked as superseded.")
+            return rollback.begin(case, *_marked(case, reasons.Reason.SUPERSEDED, "The revision is marked as superseded."))
         case _:
             return None
+
+
+def _marked(case: case_.Case, reason: str, message: str) -> tuple[str, str]:
+    """Why it was marked, as it was written with the label; else what is given."""
+    result = case.canary.result if case.canary is not None else None
+    return (reason, message) if result is None else (result.reason, result.message)
 
 
 def withdrawn(case: case_.Case) -> model.Decision | None:

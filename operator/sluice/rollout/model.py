@@ -52,6 +52,8 @@ class Revision:
     """Whether its Deployment or any pod of it exists, terminating ones too."""
     in_flight: int | None = None
     """Requests that it is answering, over all proxies; None while that is not known."""
+    result: outcome_.Result | None = None
+    """How its latest rollout ended, as it was written with the label."""
 
     @property
     def is_candidate(self) -> bool:

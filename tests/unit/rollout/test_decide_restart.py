@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from sluice.api import rollout_status
 from sluice.rollout import model
+from sluice.workloads import outcome
 from tests.unit.rollout import deciding, scenario
 
 Verdict = rollout_status.Verdict
@@ -44,3 +47,13 @@ def test_a_step_that_the_plan_does_not_know_starts_at_the_first() -> None:
     assert decision.state is not None
     assert (decision.state.step, decision.traffic.weight) == ("evals", 0)
     assert decision.order is model.Order.PROXIES_FIRST
+
+
+def test_what_was_written_with_a_label_is_why_it_failed() -> None:
+    """A process that died, or met a conflict, between the label and the status takes no reason with it."""
+    result = outcome.Result("Rejected", "CrashLoop", "exit code 1")
+    marked = dataclasses.replace(deciding.NEW, outcome=deciding.Label.REJECTED, result=result)
+    back = deciding.act(deciding.facts(deciding.rollout(deciding.Phase.WARMING_UP), new=marked))
+
+    assert back.state is not None
+    assert (back.state.reason, back.state.message) == ("CrashLoop", "exit code 1")

@@ -269,6 +269,7 @@ class ModelReconciler:
                 now=self.clock.now(),
             ),
             has_pods=deployment is not None or bool(pods),
+            result=known.result,
             in_flight=self.beside.requests_in_flight(observed.key, known.hash) if is_leaving else None,
         )
 
