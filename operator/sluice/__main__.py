@@ -256,28 +256,32 @@ class Replica:
             numbers=self.numbers,
         )
         program.on_change = control.say_again
-        beside_ = reconcilers.models.beside
-        control.measurer = measure.Measurer(
+        program.in_flight = reconcilers.models.beside.in_flight.most
+        reconcilers.models.beside.tell_when_warm(control.queue.add)
+        control.measurer = self._measurer(control, program, reconcilers.models)
+        return ads, control
+
+    def _measurer(
+        self, control: controller.Controller, program: programmer.Programmer, reconciler: models.ModelReconciler
+    ) -> measure.Measurer:
+        return measure.Measurer(
             cache=self.cache,
             lookup=self.lookup,
             table=program.table,
             poller=poller.Poller(self._scrape),
             engines=poller.Poller(self._scrape_engine),
             outside=outside.Outside(self.cache, self._http, control.verdict_changed),
-            port=settings.stats_port,
+            port=self.settings.stats_port,
             clock=self.clock,
             numbers=self.numbers,
-            interval=settings.scrape_interval,
-            family_of=reconcilers.models.family_of,
+            interval=self.settings.scrape_interval,
+            family_of=reconciler.family_of,
             on_verdict=control.verdict_changed,
-            in_flight=beside_.in_flight,
+            in_flight=reconciler.beside.in_flight,
             on_empty=control.queue.add,
             on_look=program.follow_in_flight,
-            is_warming=reconcilers.models.is_settling_in,
+            is_warming=reconciler.is_settling_in,
         )
-        program.in_flight = beside_.in_flight.most
-        beside_.on_warm = control.queue.add
-        return ads, control
 
     def _reconcilers(self, ads: server.AdsServer, program: programmer.Programmer) -> controller.Reconcilers:
         applier = objects.Applier(self.client, self.cache)

@@ -72,7 +72,7 @@ class Warmer:
 
     ask: Ask
     clock: clock_.Clock
-    on_done: Callable[[naming.ObjectKey], None]
+    on_done: Callable[[naming.ObjectKey], None] = lambda _: None
     """Told of the ModelDeployment each time one of its pods is done with."""
     _runs: dict[naming.ObjectKey, dict[str, _Run]] = dataclasses.field(default_factory=dict)
     """By ModelDeployment and the pods' uid."""

@@ -59,10 +59,8 @@ def build_plan(
     canary = strategy.canary or rollout_spec.Canary()
     timing = strategy.blue_green if strategy.blue_green is not None else canary
     steps = () if direct or strategy.type == "Recreate" else _steps_of(strategy)
-    analysis: tuple[str, ...] = (evalgate.BUILTIN_DEFAULT_NAME,)
-    if rollout.analysis is not None:
-        analysis = tuple(reference.name for reference in rollout.analysis)
-    used = _used(steps, analysis, {evalgate.BUILTIN_DEFAULT_NAME: evalgate.BUILTIN_DEFAULT, **gates})
+    analysis = _analysis(rollout)
+    used = _used(strategy, steps, analysis, {evalgate.BUILTIN_DEFAULT_NAME: evalgate.BUILTIN_DEFAULT, **gates})
     return plan_.Plan(
         steps=steps,
         step_deadline=durations.seconds(timing.step_deadline),
@@ -81,12 +79,23 @@ def build_plan(
     )
 
 
+def _analysis(rollout: rollout_spec.Rollout) -> tuple[str, ...]:
+    """Names of the gates that are watched all the time: the built-in one where the spec says nothing."""
+    if rollout.analysis is None:
+        return (evalgate.BUILTIN_DEFAULT_NAME,)
+    return tuple(reference.name for reference in rollout.analysis)
+
+
 def _used(
-    steps: tuple[plan_.StepPlan, ...], analysis: tuple[str, ...], known: Mapping[str, evalgate.EvalGateSpec]
+    strategy: rollout_spec.Strategy,
+    steps: tuple[plan_.StepPlan, ...],
+    analysis: tuple[str, ...],
+    known: Mapping[str, evalgate.EvalGateSpec],
 ) -> dict[str, evalgate.EvalGateSpec]:
     """The specs of the gates that are named."""
+    place = "blueGreen.gates" if strategy.type == "BlueGreen" else "canary.steps[{}].gates"
     named = [("spec.rollout.analysis", name) for name in analysis]
-    named += [(f"spec.rollout.strategy.canary.steps[{step.name}].gates", name) for step in steps for name in step.gates]
+    named += [(f"spec.rollout.strategy.{place.format(step.name)}", name) for step in steps for name in step.gates]
     for field, name in named:
         if name not in known:
             raise PlanError(field, f"Cannot roll out by EvalGate {name!r}: {field} names it, but it does not exist. Create it.")

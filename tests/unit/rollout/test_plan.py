@@ -183,6 +183,12 @@ def test_without_weight_nothing_live_is_required() -> None:
     assert not built.judges_live
 
 
+def test_a_missing_gate_is_named_where_the_spec_has_it() -> None:
+    """Also where there are no steps to name."""
+    with pytest.raises(planning.PlanError, match=r"spec\.rollout\.strategy\.blueGreen\.gates names it"):
+        build({"strategy": {"type": "BlueGreen", "blueGreen": {"gates": [{"name": "missing"}]}}})
+
+
 def test_a_bake_is_judged_by_the_analysis_without_any_step() -> None:
     """A revision that gets all traffic at once is watched from then on."""
     built = build({"strategy": canary(STEPS[0]), "bake": {"duration": "10m"}})

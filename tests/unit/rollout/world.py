@@ -1,6 +1,8 @@
 """A small world for the rollout: an API server, proxies, pods and gates, and an operator that applies decisions.
 
 It checks, at every action, what must hold whatever happens: see `World.push`, `World.write_label` and `World.decide`.
+
+Longer than other files on purpose: what happens in the world and what must hold of every action are read together.
 """
 
 from __future__ import annotations

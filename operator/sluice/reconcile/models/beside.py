@@ -28,8 +28,6 @@ class Beside:
     in_flight: inflight.InFlight = dataclasses.field(default_factory=inflight.InFlight)
     warmer: warmup.Warmer | None = None
     """None: pods are not warmed."""
-    on_warm: Callable[[naming.ObjectKey], None] = lambda _: None
-    """Told of a ModelDeployment each time one of its pods is done with."""
 
     def requests_in_flight(self, key: naming.ObjectKey, revision_hash: str) -> int | None:
         """At all proxies; None while that is not known. Asking makes it known for the next time."""
@@ -55,6 +53,11 @@ class Beside:
         served = pod_template.served_name(observed.key.name, template_.Template.model_validate(known.template))
         return self.warmer.look(observed.key, served, plan.warmup.requests, warmup.ready_pods(own)).missing
 
+    def tell_when_warm(self, on_warm: Callable[[naming.ObjectKey], None]) -> None:
+        """Whom to tell of a ModelDeployment each time one of its pods is done with."""
+        if self.warmer is not None:
+            self.warmer.on_done = on_warm
+
     def over(self, key: naming.ObjectKey) -> None:
         """The rollout has ended, or the ModelDeployment is gone."""
         if self.warmer is not None:
@@ -68,9 +71,7 @@ class Beside:
 
 def build(http: Callable[[], aiohttp.ClientSession], clock: clock_.Clock) -> Beside:
     """With a warmer that asks through the session of `http`."""
-    made = Beside(clock)
-    made.warmer = warmup.Warmer(functools.partial(_ask, http), clock, lambda key: made.on_warm(key))  # noqa: PLW0108 - it is set later
-    return made
+    return Beside(clock, warmer=warmup.Warmer(functools.partial(_ask, http), clock))
 
 
 def _ask(http: Callable[[], aiohttp.ClientSession], address: str, port: int, model: str, prompt: str) -> Awaitable[None]:
