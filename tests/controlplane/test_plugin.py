@@ -1,6 +1,8 @@
 """kubectl-sluice against a real API server, as people with Kubernetes' own roles; a thread plays the operator's answers.
 
 The commands run in this process, by the entry point that the console scripts call; two at once run as programs.
+
+Longer than other files on purpose: one table of commands, each with what it says and how it ends.
 """
 
 from __future__ import annotations

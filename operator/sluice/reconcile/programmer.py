@@ -161,15 +161,14 @@ class Programmer:
     ) -> inputs.Split:
         asked = in_force.rules.override if in_force.override else None
         stable = self._revision(model, in_force.stable)
-        rules = in_force.rules.shield
         return inputs.Split(
             stable=stable,
             canary=self._revision(model, in_force.canary),
             weight=in_force.weight,
             mirror=in_force.mirror,
             stickiness=in_force.rules.stickiness,
-            override=inputs.Override(asked.header, asked.value, asked.clients) if asked is not None else None,
-            shield=inputs.Shield(rules.enabled, rules.max_extra_load),
+            override=asked,
+            shield=in_force.rules.shield,
             stable_in_flight=self._in_flight.get(owner, {}).get(stable.cluster) if stable is not None else None,
         )
 

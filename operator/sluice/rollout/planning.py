@@ -11,6 +11,7 @@ from sluice.api import durations, evalgate, modeldeployment, rollout_spec
 from sluice.rollout import capacity as capacity_
 from sluice.rollout import plan as plan_  # an argument is named plan
 from sluice.rollout import traffic
+from sluice.routing import inputs
 
 _DEFAULT_STEPS: Final = (("canary-5", 500), ("canary-25", 2500), ("canary-50", 5000))
 _DEFAULT_HOLD: Final = 600.0
@@ -123,11 +124,11 @@ def _steps_of(strategy: rollout_spec.Strategy) -> tuple[plan_.StepPlan, ...]:
 
 def _rules(canary: rollout_spec.Canary) -> traffic.Rules:
     asked, shield = canary.override, canary.shield
-    override = traffic.Override(asked.header.lower(), asked.value, tuple(sorted(asked.clients))) if asked is not None else None
+    override = inputs.Override(asked.header.lower(), asked.value, tuple(sorted(asked.clients))) if asked is not None else None
     return traffic.Rules(
         stickiness=canary.stickiness.header.lower() if canary.stickiness is not None else None,
         override=override,
-        shield=traffic.Shield(shield.enabled, float(shield.max_extra_load.rstrip("%")) / 100),
+        shield=inputs.Shield(shield.enabled, float(shield.max_extra_load.rstrip("%")) / 100),
     )
 
 

@@ -9,26 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sluice.routing import inputs
+
 FULL_WEIGHT: Final = 10_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Override:
-    """Testers who may ask for the new revision by a header."""
-
-    header: str
-    value: str
-    clients: tuple[str, ...]
-    """Names of the clients that may; everybody else's header counts for nothing."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shield:
-    """Whether and how far stable takes over the requests that the new revision fails."""
-
-    enabled: bool = True
-    max_extra_load: float = 0.2
-    """Share of stable's requests in flight that it may be given on top; beyond it failures reach the client."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +20,8 @@ class Rules:
 
     stickiness: str | None = None
     """Header by whose value a user stays with one revision. None: each request is drawn anew."""
-    override: Override | None = None
-    shield: Shield = Shield()
+    override: inputs.Override | None = None
+    shield: inputs.Shield = inputs.DEFAULT_SHIELD
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `rules_from_json` reads it back."""
@@ -54,11 +37,12 @@ def rules_from_json(data: Mapping[str, Any]) -> Rules:
     Raises:
         KeyError, TypeError, ValueError: the data was not written by `to_json`.
     """
-    override = data["override"]
+    asked = data["override"]
+    override = inputs.Override(asked["header"], asked["value"], tuple(asked["clients"])) if asked is not None else None
     return Rules(
         stickiness=data["stickiness"],
-        override=Override(override["header"], override["value"], tuple(override["clients"])) if override is not None else None,
-        shield=Shield(bool(data["shield"]["enabled"]), float(data["shield"]["max_extra_load"])),
+        override=override,
+        shield=inputs.Shield(bool(data["shield"]["enabled"]), float(data["shield"]["max_extra_load"])),
     )
 
 

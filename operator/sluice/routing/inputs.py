@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Final
 
 from sluice.api import gateway, ratelimitpolicy
 
@@ -47,6 +48,9 @@ class Shield:
     """Share of stable's requests in flight that it may be given on top, above 0."""
 
 
+DEFAULT_SHIELD: Final = Shield()
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """How a ModelDeployment's traffic is divided."""
@@ -61,7 +65,7 @@ class Split:
     """Lower-case name of the header by whose value a user stays with one revision."""
     override: Override | None = None
     """Who may ask for the canary now, whatever its weight."""
-    shield: Shield = Shield()
+    shield: Shield = DEFAULT_SHIELD
     stable_in_flight: int | None = None
     """Requests of stable under way in one proxy. None: not known, and `shield.ASSUMED_IN_FLIGHT` stands in."""
 

@@ -12,7 +12,7 @@ from sluice.reconcile import programmer
 from sluice.reconcile.gateways import status
 from sluice.rollout import model as rollout
 from sluice.rollout import traffic as rollout_traffic
-from sluice.routing import ir
+from sluice.routing import inputs, ir
 from tests.unit.reconcile import parts
 
 HASH = hashlib.sha256(b"sk-team-a").hexdigest()
@@ -128,7 +128,7 @@ def test_testers_may_ask_once_the_rollout_says_so(world: parts.World, is_open: b
     """The rules name them from the start; before the gates without traffic have passed they have no effect."""
     world.apply(parts.edge())
     world.apply(parts.model(gated=True))
-    rules = rollout_traffic.Rules("x-user-id", rollout_traffic.Override("x-canary", "yes", ("qa",)))
+    rules = rollout_traffic.Rules("x-user-id", inputs.Override("x-canary", "yes", ("qa",)))
     world.table.put(parts.KEY, rollout.Sent(None, rollout_traffic.Traffic("a", "b", 50, 1, override=is_open, rules=rules)))
     (route,) = program(world).translation.ir.routes
     assert route.stickiness == ir.Stickiness("x-user-id", "ml/chat-b")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluice.api import evalgate, modeldeployment
 from sluice.rollout import plan, planning, traffic
+from sluice.routing import inputs
 from tests.unit.rollout import scenario
 
 
@@ -87,8 +88,8 @@ def test_how_traffic_is_split_is_frozen_too() -> None:
 
     assert built.rules == traffic.Rules(
         stickiness="x-user-id",
-        override=traffic.Override("x-canary", "yes", ("dev", "qa")),
-        shield=traffic.Shield(enabled=False, max_extra_load=0.075),
+        override=inputs.Override("x-canary", "yes", ("dev", "qa")),
+        shield=inputs.Shield(enabled=False, max_extra_load=0.075),
     )
     assert plan.from_json(built.to_json()).rules == built.rules
 
@@ -106,7 +107,7 @@ def test_testers_ask_by_our_header_unless_told_otherwise() -> None:
     """`x-sluice-revision: canary`."""
     built = build({"strategy": canary(*STEPS, override={"clients": ["qa"]})})
 
-    assert built.rules.override == traffic.Override("x-sluice-revision", "canary", ("qa",))
+    assert built.rules.override == inputs.Override("x-sluice-revision", "canary", ("qa",))
 
 
 def test_a_gate_called_default_takes_the_built_in_ones_place() -> None:
